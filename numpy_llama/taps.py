@@ -1,0 +1,71 @@
+"""The one table that names every intermediate of the forward pass, with its axes.
+
+A tap is a function `tap(name, array)`. The model calls it wherever an intermediate comes to be;
+by default it does nothing. It returns nothing and may change nothing.
+
+    L new tokens   S cached + new positions   D dim         F hidden_dim   V vocab_size
+    H n_heads      K n_kv_heads               hd head_dim   i layer, 0 … N-1
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+TAPS = {
+    "embed": "L D",
+    "layers.{i}.attn_norm.rms": "L",
+    "layers.{i}.attn_norm": "L D",
+    "layers.{i}.q": "L H hd",
+    "layers.{i}.k": "L K hd",
+    "layers.{i}.v": "L K hd",
+    "layers.{i}.q_rot": "L H hd",
+    "layers.{i}.k_rot": "L K hd",
+    "layers.{i}.scores": "H L S",  # scaled, not yet masked
+    "layers.{i}.probs": "H L S",
+    "layers.{i}.heads": "L H hd",
+    "layers.{i}.attn_out": "L D",
+    "layers.{i}.resid_mid": "L D",
+    "layers.{i}.ffn_norm.rms": "L",
+    "layers.{i}.ffn_norm": "L D",
+    "layers.{i}.gate": "L F",
+    "layers.{i}.up": "L F",
+    "layers.{i}.swiglu": "L F",
+    "layers.{i}.ffn_out": "L D",
+    "layers.{i}.resid_post": "L D",
+    "final_norm.rms": "L",
+    "final_norm": "L D",
+    "logits": "L V",
+}
+
+Tap = Callable[[str, np.ndarray], None]
+
+
+def no_tap(name: str, array: np.ndarray) -> None:
+    """The default tap: look at nothing."""
+
+
+def within(tap: Tap, prefix: str) -> Tap:
+    """The same tap, for a part of the model that need not know where it stands."""
+    if tap is no_tap:
+        return no_tap
+    return lambda name, array: tap(prefix + name, array)
+
+
+def tap_names(n_layers: int) -> list[str]:
+    """Every tap of a model in causal order: a value depends only on values before it."""
+    names = list(TAPS)
+    per_layer = [name for name in names if name.startswith("layers.")]
+    first, last = names.index(per_layer[0]), names.index(per_layer[-1]) + 1
+    layers = [name.format(i=i) for i in range(n_layers) for name in per_layer]
+    return names[:first] + layers + names[last:]
+
+
+def tap_axes(name: str) -> tuple[str, ...]:
+    """The axes of a tap by its full name: `layers.3.q` gives `("L", "H", "hd")`.
+
+    Raises KeyError for a name that the table does not have.
+    """
+    parts = name.split(".")
+    if parts[0] == "layers" and len(parts) > 2 and parts[1].isdigit():
+        parts[1] = "{i}"
+    return tuple(TAPS[".".join(parts)].split())
