@@ -60,18 +60,32 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap) -> np
 
 
 def attend_blocked(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap, block: int = 128
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap, block: int = 64
 ) -> np.ndarray:
     """`attend`, a block of queries at a time, each looking only at the keys that it may see.
 
-    Holds block × S scores for each head instead of L × S, and leaves out the half of them that the mask
-    would throw away, but for the corner of each block: with block = 1, not one masked score is
-    computed. It shows no scores: use `attend` to tap them.
+    It holds B × S scores a head instead of L × S, works on them in place, and leaves out those
+    that the mask would throw away, but for a corner of B × B at the end of each block: with
+    block = 1, no masked score is computed. Shows no scores: use `attend` to tap them.
     """
-    L, S = len(q), k.shape[1]
+    L, H, hd = q.shape
+    K, S, _ = k.shape
+    q = (q / math.sqrt(hd)).transpose(1, 0, 2).reshape(K, -1, L, hd)  # (K, G, L, hd)
     heads = np.empty_like(q)
+
     for first in range(0, L, block):
-        rows = q[first : first + block]
-        seen = S - L + first + len(rows)  # the last query of the block sees this many keys
-        heads[first : first + block] = attend(rows, k[:, :seen], v[:, :seen])
-    return heads
+        B = min(block, L - first)
+        seen = S - L + first + B  # the last query of the block sees this many keys
+        rows = q[:, :, first : first + B].reshape(K, -1, hd)  # (K, G·B, hd)
+        scores = (rows @ k[:, :seen].transpose(0, 2, 1)).reshape(K, -1, B, seen)
+
+        corner = scores[..., seen - B :]  # only here are some keys after some query
+        corner[...] = np.where(causal_mask(B, B, like=q), corner, -math.inf)
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        # Σ eˢ divides the few averages at the end, not the many weights before them.
+        sums = scores.sum(axis=-1)[..., None]  # (K, G, B, 1)
+        summed = scores.reshape(K, -1, seen) @ v[:, :seen]  # (K, G·B, hd)
+        heads[:, :, first : first + B] = summed.reshape(K, -1, B, hd) / sums
+
+    return heads.reshape(H, L, hd).transpose(1, 0, 2)  # (L, H, hd)
