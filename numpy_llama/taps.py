@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .backend import to_host
+from .config import LlamaConfig
+
 TAPS = {
     "embed": "L D",
     "layers.{i}.attn_norm.rms": "L",
@@ -69,3 +72,44 @@ def tap_axes(name: str) -> tuple[str, ...]:
     if parts[0] == "layers" and len(parts) > 2 and parts[1].isdigit():
         parts[1] = "{i}"
     return tuple(TAPS[".".join(parts)].split())
+
+
+class Recorder:
+    """A tap that keeps a copy of every intermediate of one forward, on the host, by its name.
+
+    The axes of each array are checked against the table; L and S take the size in which they are
+    first seen. So a forward with `last_only` is refused: after the last block its L is another.
+    Raises ValueError for a wrong shape or a name given twice, KeyError for a name not in the table.
+    """
+
+    def __init__(self, config: LlamaConfig):
+        self.arrays: dict[str, np.ndarray] = {}
+        self.names = frozenset(tap_names(config.n_layers))
+        self.sizes = {
+            "D": config.dim,
+            "F": config.hidden_dim,
+            "V": config.vocab_size,
+            "H": config.n_heads,
+            "K": config.n_kv_heads,
+            "hd": config.head_dim,
+        }
+
+    def __call__(self, name: str, array: np.ndarray) -> None:
+        if name not in self.names:
+            raise KeyError(f"no tap of this model has the name {name}")
+        if name in self.arrays:
+            raise ValueError(f"tap {name} was given twice: use one recorder for each forward")
+        self.check_axes(name, array.shape)
+        # A copy: the model is free to reuse the array's memory once the tap returns.
+        self.arrays[name] = np.array(to_host(array), order="C")
+
+    def check_axes(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless `shape` is what the table says of this tap."""
+        axes = tap_axes(name)
+        sizes = self.sizes | {
+            axis: n for axis, n in zip(axes, shape, strict=False) if axis not in self.sizes
+        }
+        expected = tuple(sizes[axis] for axis in axes if axis in sizes)
+        if shape != expected:
+            raise ValueError(f"tap {name} has the shape {shape}, not {expected} ({' '.join(axes)})")
+        self.sizes = sizes

@@ -14,13 +14,16 @@ from numpy_llama.config import LlamaConfig, RopeScaling
 from numpy_llama.formats.checkpoint import expected_shapes, layer_shapes
 from numpy_llama.model import LayerWeights, Llama, Weights
 
-# One RoPE of each type, with an original context so short that a tiny prompt meets every band.
+# One RoPE of each type, its bounds such that the 4 pairs of a tiny head meet every band: pairs that
+# are kept, pairs in between, and pairs that are slowed.
 ROPES = {
     "default": RopeScaling(),
     "linear": RopeScaling("linear", factor=2.5),
     "dynamic": RopeScaling("dynamic", factor=3.0),
-    "llama3": RopeScaling("llama3", factor=8.0, original_context=24, high_freq_factor=2.0),
-    "yarn": RopeScaling("yarn", factor=4.0, original_context=40, beta_fast=4.0),
+    "llama3": RopeScaling(
+        "llama3", factor=8.0, original_context=24, low_freq_factor=0.25, high_freq_factor=2.0
+    ),
+    "yarn": RopeScaling("yarn", factor=4.0, original_context=40, beta_fast=4.0, beta_slow=0.1),
 }
 
 
