@@ -43,6 +43,13 @@ def first_not_finite(model: Llama, tokens: Sequence[int]) -> str:
     return found[0] if found else ""
 
 
+def check_finite(model: Llama, tokens: Sequence[int], logits: np.ndarray) -> None:
+    """Raise NumericError, which names the first bad tap, unless all `logits` (host) are finite."""
+    if not np.isfinite(logits).all():
+        where = first_not_finite(model, tokens) or "logits"
+        raise NumericError(f"the logits are not finite: the first bad value is in {where}")
+
+
 def generate(
     model: Llama,
     prompt: Sequence[int],
@@ -66,11 +73,8 @@ def generate(
     fed = sequence  # first the whole prompt, then each token by itself
     for _ in range(max_tokens):
         logits = to_host(model.forward(fed, cache, last_only=True)[-1])
-        try:
-            token = sample(logits, settings, rng, seen=sequence)
-        except NumericError as error:
-            where = first_not_finite(model, sequence)
-            raise NumericError(f"{error}; the first bad value is in {where or 'logits'}") from None
+        check_finite(model, sequence, logits)
+        token = sample(logits, settings, rng, seen=sequence)
         if token in stop_ids:
             return
         yield token

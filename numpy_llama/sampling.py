@@ -90,7 +90,7 @@ def next_token_probabilities(
     """
     logits = logits.astype(np.float64)
     if not np.isfinite(logits).all():
-        raise NumericError(f"{int((~np.isfinite(logits)).sum())} of {len(logits)} logits are not finite")
+        raise NumericError("the logits are not finite: no token can be chosen")
     if settings.repeat_penalty != 1 and len(seen):
         logits = penalise_repeats(logits, seen, settings.repeat_penalty)
     if settings.temperature == 0:

@@ -1,0 +1,68 @@
+"""The command line: one click command a file, each thin: parse, call the library, print.
+
+stdout is the product; everything else goes to stderr. Nothing here imports NumPy before the
+options are read, so that --help is quick and --threads can take effect.
+"""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from ..errors import LlamaError
+from .convert import convert
+from .generate import generate
+from .info import info
+from .logits import logits
+from .pull import pull
+from .tokenize import tokenize
+
+INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+
+
+def sentence(error: OSError) -> str:
+    """What the operating system refused, as a sentence that names the file."""
+    name = f"{os.fspath(error.filename)}: " if error.filename else ""
+    return f"{name}{error.strerror or error}"
+
+
+class Commands(click.Group):
+    """A group whose commands end in one sentence, and never in a traceback, on errors of the user's."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LlamaError as error:
+            raise click.ClickException(str(error)) from None
+        except BrokenPipeError:
+            raise  # `| head` has seen enough; click ends quietly
+        except OSError as error:
+            raise click.ClickException(sentence(error)) from None
+        except MemoryError as error:
+            raise click.ClickException(
+                f"out of memory: {error or 'no more could be had'}; "
+                "a shorter prompt or a smaller context (-c) needs less"
+            ) from None
+        except (KeyboardInterrupt, click.Abort):
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="numpy-llama", prog_name="llama-np")
+def main() -> None:
+    """Run, inspect and convert Llama models in plain NumPy.
+
+    \b
+    llama-np pull smollm2-135m             get a small real model
+    llama-np generate "Once upon a time"   continue a text
+    llama-np info smollm2-135m             what a model is, and what it needs
+    """
+
+
+for command in (generate, logits, tokenize, info, convert, pull):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""llama-np generate: continue a text."""
+
+import json
+import secrets
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import (
+    context_option,
+    device_option,
+    dtype_option,
+    model_option,
+    read_prompt,
+    several,
+    threads_option,
+)
+
+sampling_options = several(
+    click.option("--temp", "--temperature", "temperature", type=float, default=0.0, show_default=True,
+                 help="0 takes the likeliest token; 1 draws from the model's distribution."),
+    click.option("--top-k", type=int, default=0, show_default=True,
+                 help="Draw from the K likeliest tokens only; 0: from all."),
+    click.option("--top-p", type=float, default=1.0, show_default=True,
+                 help="Draw from the likeliest tokens that together have probability P."),
+    click.option("--min-p", type=float, default=0.0, show_default=True,
+                 help="Leave out tokens less than P times as likely as the likeliest."),
+    click.option("--repeat-penalty", type=float, default=1.0, show_default=True,
+                 help="Above 1 makes tokens that were already there less likely."),
+    click.option("--seed", type=click.IntRange(min=0), metavar="N",
+                 help="Of the draws; the same seed gives the same text. Default: a new one."),
+)  # fmt: skip
+
+
+@dataclass
+class Stats:
+    """What a run cost. Rates in tokens a second, times in seconds."""
+
+    model: str
+    seed: int
+    load_seconds: float
+    prompt_tokens: int
+    time_to_first_token: float = 0.0
+    prompt_tokens_per_second: float = 0.0
+    generated_tokens: int = 0
+    generation_tokens_per_second: float = 0.0
+    peak_memory_bytes: int = 0
+
+    def measure(self, start: float, arrivals: list[float]) -> None:
+        """Fill in from the clock: prefill began at `start`, tokens came at `arrivals`."""
+        self.generated_tokens = len(arrivals)
+        if arrivals:
+            self.time_to_first_token = arrivals[0] - start
+            self.prompt_tokens_per_second = self.prompt_tokens / self.time_to_first_token
+        if len(arrivals) > 1:
+            decoding = arrivals[-1] - arrivals[0]
+            self.generation_tokens_per_second = (len(arrivals) - 1) / decoding
+        self.peak_memory_bytes = peak_memory()
+
+    def line(self) -> str:
+        """One line for people."""
+        return (
+            f"load {self.load_seconds:.2f} s | "
+            f"prompt {self.prompt_tokens} tokens, {self.prompt_tokens_per_second:.1f} tokens/s | "
+            f"first token after {self.time_to_first_token:.2f} s | "
+            f"generation {self.generated_tokens} tokens, "
+            f"{self.generation_tokens_per_second:.1f} tokens/s | "
+            f"peak memory {self.peak_memory_bytes / 2**20:.0f} MiB | seed {self.seed}"
+        )
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had in memory; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@model_option
+@click.option("-f", "--file", type=click.Path(path_type=Path, dir_okay=False),
+              help="Read the prompt from a file.")  # fmt: skip
+@click.option("-n", "--max-tokens", "--n-predict", type=click.IntRange(min=-1), default=256,
+              show_default=True, metavar="N", help="Tokens at most; -1: until the model ends, or the context does.")  # fmt: skip
+@context_option
+@sampling_options
+@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; can be given more than once.")  # fmt: skip
+@click.option("--ignore-eos", is_flag=True, help="Go on where the model would end.")
+@click.option("--special", is_flag=True, help="Read the names of special tokens in the prompt as those tokens.")  # fmt: skip
+@click.option("--echo", is_flag=True, help="Print the prompt before its continuation.")
+@dtype_option
+@device_option
+@threads_option
+@click.option("-v", "--verbose", is_flag=True, help="Print speed and memory to stderr at the end.")
+@click.option("--stats-json", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write speed and memory to a file.")  # fmt: skip
+def generate(
+    prompt: str | None,
+    file: Path | None,
+    model: str | None,
+    max_tokens: int,
+    context: int | None,
+    seed: int | None,
+    stop: tuple[str, ...],
+    ignore_eos: bool,
+    special: bool,
+    echo: bool,
+    dtype: str,
+    device: str,
+    verbose: bool,
+    stats_json: Path | None,
+    **sampling: Any,
+) -> None:
+    """Continue PROMPT: an argument, `-` or piped standard input, or -f FILE.
+
+    Prints the continuation as it comes, and nothing else, to stdout.
+    """
+    text = read_prompt(prompt, file)
+    begun = time.perf_counter()
+    from ..backend import open_device
+    from ..errors import InputError
+    from ..generation import check_context, text_of
+    from ..generation import generate as generate_tokens
+    from ..library import find_model
+    from ..sampling import Sampling
+    from ..tokenizers import load_tokenizer
+    from ..weights import load_model
+
+    settings = Sampling(**sampling)
+    if "" in stop:
+        raise InputError("--stop needs a text: the empty one is found everywhere")
+    path = find_model(model)
+    tokenizer = load_tokenizer(path)
+    tokens = tokenizer.encode(text, special=special)
+    llama = load_model(path, dtype, to_device=open_device(device).to_device)
+
+    limit = context or llama.config.max_context
+    check_context(len(tokens), limit)
+    if max_tokens < 0:
+        max_tokens = limit  # the cache ends it
+    cache = llama.new_cache(min(limit, len(tokens) + max_tokens))
+    stop_ids = () if ignore_eos else tokenizer.eos_ids
+    seed = secrets.randbits(32) if seed is None else seed
+    stats = Stats(str(path), seed, time.perf_counter() - begun, len(tokens))
+
+    start = time.perf_counter()
+    arrivals: list[float] = []
+
+    def timed(ids: Any) -> Any:
+        for token in ids:
+            arrivals.append(time.perf_counter())
+            yield token
+
+    ids = generate_tokens(llama, tokens, max_tokens, settings, seed, stop_ids, cache)
+    pieces = text_of(timed(ids), tokenizer.stream(tokens), stop)
+    try:
+        if echo:
+            print(text, end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print(flush=True)
+    finally:  # also for what Ctrl-C cut short
+        stats.measure(start, arrivals)
+        if verbose:
+            print(stats.line(), file=sys.stderr)
+        if stats_json:
+            write_json(stats_json, asdict(stats))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    from ..formats.files import replacing
+
+    with replacing(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())

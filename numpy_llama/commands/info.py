@@ -1,0 +1,106 @@
+"""llama-np info: what a model is, and what running it needs."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from .options import model_option
+
+
+def describe(path: Any) -> dict[str, Any]:
+    """Everything that `info` prints, as plain values; bytes are bytes."""
+    import math
+
+    from ..errors import LlamaError
+    from ..formats import open_checkpoint
+    from ..tokenizers import load_tokenizer
+
+    checkpoint = open_checkpoint(path)
+    config = checkpoint.config
+    parameters = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
+    try:
+        tokenizer = load_tokenizer(path)
+        about = {
+            "kind": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "bos_id": tokenizer.bos_id,
+            "eos_ids": list(tokenizer.eos_ids),
+            "adds_bos": tokenizer.adds_bos,
+        }
+    except LlamaError as error:
+        about = {"error": str(error)}
+    return {
+        "path": str(path),
+        "format": checkpoint.format,
+        "config": asdict(config),
+        "parameters": parameters,
+        "dtypes": sorted({tensor.dtype for tensor in checkpoint.tensors.values()}),
+        "bytes_stored": checkpoint.nbytes,
+        "bytes_loaded": 4 * parameters,  # as float32
+        "kv_cache_bytes_per_token": 2 * 4 * config.n_layers * config.n_kv_heads * config.head_dim,
+        "tokenizer": about,
+    }
+
+
+def human(n: int) -> str:
+    """Bytes for people: 513.1 MiB."""
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def attention_kind(heads: int, kv_heads: int) -> str:
+    """What the field calls this many key/value heads."""
+    if kv_heads == heads:
+        return "multi-head"
+    return "multi-query" if kv_heads == 1 else "grouped-query"
+
+
+def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for people: a label and a value each."""
+    config, tokenizer = about["config"], about["tokenizer"]
+    heads, kv_heads = config["n_heads"], config["n_kv_heads"]
+    head = "tied to the embeddings" if config["tied_head"] else "of its own"
+    rope = f"theta {config['rope_theta']:g}, {config['rope_scaling']['type']}"
+    if config["rope_scaling"]["type"] != "default":
+        rope += f", factor {config['rope_scaling']['factor']:g}"
+    return [
+        ("path", about["path"]),
+        ("format", f"{about['format']} ({', '.join(about['dtypes'])})"),
+        ("parameters", f"{about['parameters']:,}"),
+        ("layers", f"{config['n_layers']} of dim {config['dim']}, hidden_dim {config['hidden_dim']}"),
+        ("heads", f"{heads} of head_dim {config['head_dim']} on {kv_heads} key/value heads "
+                  f"({attention_kind(heads, kv_heads)})"),
+        ("vocabulary", f"{config['vocab_size']:,} tokens, head {head}"),
+        ("context", f"{config['max_context']:,} positions"),
+        ("RoPE", rope),
+        ("norm_eps", f"{config['norm_eps']:g}"),
+        ("weights", f"{human(about['bytes_stored'])} stored, {human(about['bytes_loaded'])} as float32"),
+        ("KV cache", f"{human(about['kv_cache_bytes_per_token'])} a token, "
+                     f"{human(about['kv_cache_bytes_per_token'] * config['max_context'])} "
+                     "for the whole context"),
+        ("tokenizer", tokenizer.get("error") or f"{tokenizer['kind']}, {tokenizer['vocab_size']:,} "
+                      f"tokens, BOS {tokenizer['bos_id']} {'' if tokenizer['adds_bos'] else 'not '}added, "
+                      f"EOS {', '.join(map(str, tokenizer['eos_ids'])) or 'none'}"),
+    ]  # fmt: skip
+
+
+@click.command()
+@click.argument("model_argument", metavar="MODEL", required=False)
+@model_option
+@click.option("--json", "as_json", is_flag=True, help="The same as a JSON object, bytes as numbers.")
+def info(model_argument: str | None, model: str | None, as_json: bool) -> None:
+    """What MODEL is, and what running it needs. Reads headers only."""
+    from ..library import find_model
+
+    about = describe(find_model(model_argument or model))
+    if as_json:
+        print(json.dumps(about, indent=2, ensure_ascii=False))
+        return
+    for label, value in lines(about):
+        print(f"{label:<11} {value}")

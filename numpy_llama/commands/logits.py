@@ -1,0 +1,75 @@
+"""llama-np logits: the scores of the next token, as an array or as a list of the likeliest."""
+
+from pathlib import Path
+
+import click
+
+from .options import (
+    device_option,
+    dtype_option,
+    model_option,
+    parse_ids,
+    read_prompt,
+    threads_option,
+)
+
+SHOWN = 10  # how many tokens are listed where no file is written
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@model_option
+@click.option("--tokens", callback=parse_ids, metavar="1,2,3", help="Token ids, instead of a prompt.")
+@click.option("--special", is_flag=True, help="Read the names of special tokens in the prompt as those tokens.")  # fmt: skip
+@click.option("--all", "all_rows", is_flag=True, help="After every token, (L, V), not after the last, (V,).")  # fmt: skip
+@dtype_option
+@device_option
+@threads_option
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npy",
+              help="Write the logits to a NumPy file, in the dtype of the run.")  # fmt: skip
+def logits(
+    prompt: str | None,
+    model: str | None,
+    tokens: list[int] | None,
+    special: bool,
+    all_rows: bool,
+    dtype: str,
+    device: str,
+    output: Path | None,
+) -> None:
+    """The logits of the token after PROMPT; without -o, the ten likeliest next tokens."""
+    if tokens is not None and prompt is not None:
+        raise click.UsageError("give a PROMPT or --tokens, not both")
+    if all_rows and output is None:
+        raise click.UsageError("--all needs -o FILE.npy: (L, V) numbers are too many to print")
+    text = read_prompt(prompt, None) if tokens is None else None
+
+    import numpy as np
+
+    from ..backend import open_device, to_host
+    from ..generation import check_context, check_finite
+    from ..library import find_model
+    from ..sampling import Sampling, next_token_probabilities
+    from ..tokenizers import load_tokenizer
+    from ..weights import load_model
+
+    path = find_model(model)
+    tokenizer = load_tokenizer(path) if output is None or text is not None else None
+    if text is not None and tokenizer is not None:
+        tokens = tokenizer.encode(text, special=special)
+    assert tokens is not None  # one of the two was given
+    llama = load_model(path, dtype, to_device=open_device(device).to_device)
+    check_context(len(tokens), llama.config.max_context)
+    rows = to_host(llama.forward(tokens, last_only=not all_rows))
+    check_finite(llama, tokens, rows)
+
+    if output is not None:
+        from ..formats.files import replacing
+
+        with replacing(output) as file:
+            np.save(file, rows if all_rows else rows[-1])
+    elif tokenizer is not None:
+        probabilities = next_token_probabilities(rows[-1], Sampling(temperature=1.0))
+        likeliest = np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
+        for token, piece in zip(likeliest, tokenizer.pieces(likeliest), strict=True):
+            print(f"{probabilities[token]:8.4%}  {token:>7}  {piece!r}")

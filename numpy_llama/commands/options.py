@@ -1,0 +1,109 @@
+"""Options and habits that several commands share."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import InputError
+
+Command = Callable[..., Any]
+
+model_option = click.option(
+    "-m",
+    "--model",
+    envvar="LLAMA_NP_MODEL",
+    metavar="MODEL",
+    help="A Hugging Face directory, a GGUF file, or the name of a model in weights/. "
+    "Default: $LLAMA_NP_MODEL, else the model in weights/.",
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the computation. float64 is the reference.",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "auto"]),
+    default="cpu",
+    show_default=True,
+    help="Where to compute; cuda needs the extra numpy-llama[gpu].",
+)
+context_option = click.option(
+    "-c",
+    "--context",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Positions in the KV cache. Default: what is needed, up to the model's own context.",
+)
+
+
+def set_threads(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    """Tell the BLAS how many threads to use, before NumPy loads it."""
+    if value is not None:
+        for library in ("OPENBLAS", "OMP", "MKL", "VECLIB", "BLIS"):
+            suffix = "MAXIMUM_THREADS" if library == "VECLIB" else "NUM_THREADS"
+            os.environ[f"{library}_{suffix}"] = str(value)
+
+
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    is_eager=True,
+    expose_value=False,
+    callback=set_threads,
+    help="Threads of the linear algebra. Default: one for each core.",
+)
+
+
+def several(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Some options as one decorator; --help lists them in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def read_text(source: Any, name: str) -> str:
+    """A prompt from a binary stream, without the newline that ends it."""
+    try:
+        text = source.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text: byte {error.start} cannot be read") from None
+    return text.removesuffix("\n")
+
+
+def read_prompt(prompt: str | None, file: Path | None) -> str:
+    """The prompt from the argument, `-f FILE`, or standard input where it is `-` or piped.
+
+    With none of them on a terminal it is a usage error: the command never waits for a keyboard.
+    """
+    if prompt is not None and file is not None:
+        raise click.UsageError("give a PROMPT or -f FILE, not both")
+    if file is not None:
+        with file.open("rb") as stream:
+            return read_text(stream, str(file))
+    if prompt == "-" or (prompt is None and sys.stdin is not None and not sys.stdin.isatty()):
+        return read_text(sys.stdin.buffer, "standard input")
+    if prompt is None:
+        raise click.UsageError("no prompt: give it as an argument, with -f FILE, or pipe it in")
+    return prompt
+
+
+def parse_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
+    """Token ids as people write them: 1,2,3 or 1 2 3."""
+    if value is None:
+        return None
+    try:
+        return [int(part) for part in value.replace(",", " ").split()]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of whole numbers like 1,2,3") from None
