@@ -1,12 +1,12 @@
 """The exceptions that users see. Each message names the thing, its value and what mends it.
 
-    LlamaError                anything below; the command line prints it in one sentence and exits 1
-    ├── CheckpointError       a file of weights is missing, broken, or not what it claims to be
-    ├── ConfigError           a hyper-parameter is missing, out of range, or not understood
-    ├── TokenizerError        a tokenizer is missing, broken, or not known
-    ├── InputError            a prompt, a token id or an option cannot be used with this model
-    ├── NumericError          a value that should be finite is not
-    └── MissingExtraError     an optional package is needed; the message is the pip line
+LlamaError                anything below; the command line prints it in one sentence and exits 1
+├── CheckpointError       a file of weights is missing, broken, or not what it claims to be
+├── ConfigError           a hyper-parameter is missing, out of range, or not understood
+├── TokenizerError        a tokenizer is missing, broken, or not known
+├── InputError            a prompt, a token id or an option cannot be used with this model
+├── NumericError          a value that should be finite is not
+└── MissingExtraError     an optional package is needed; the message is the pip line
 """
 
 

@@ -9,7 +9,7 @@ from .backend import to_host
 from .errors import InputError, NumericError
 from .kv_cache import KVCache
 from .model import Llama
-from .sampling import Sampling, sample
+from .sampling import GREEDY, Sampling, sample
 
 
 class StreamDecoder(Protocol):
@@ -54,7 +54,7 @@ def generate(
     model: Llama,
     prompt: Sequence[int],
     max_tokens: int,
-    settings: Sampling = Sampling(),
+    settings: Sampling = GREEDY,
     seed: int = 0,
     stop_ids: Collection[int] = (),
     cache: KVCache | None = None,
@@ -84,7 +84,9 @@ def generate(
         fed = [token]
 
 
-def text_of(tokens: Iterable[int], decoder: StreamDecoder, stops: Sequence[str] = ()) -> Iterator[str]:
+def text_of(
+    tokens: Iterable[int], decoder: StreamDecoder, stops: Sequence[str] = ()
+) -> Iterator[str]:
     """Yield text as tokens come, and end before the first of the strings `stops`.
 
     What could still become a stop string is held back until it cannot. `decoder` holds back

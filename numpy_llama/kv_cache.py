@@ -1,4 +1,4 @@
-"""The KV cache: the keys and values of the positions already seen, so that each is computed once."""
+"""The KV cache: keys and values of the positions already seen, so that each is computed once."""
 
 from typing import Self
 
@@ -23,7 +23,7 @@ class KVCache:
 
     @classmethod
     def empty(cls, config: LlamaConfig, capacity: int, like: np.ndarray) -> Self:
-        """A cache for `capacity` positions, with the dtype and on the device of the array `like`."""
+        """A cache for `capacity` positions, of the dtype and on the device of `like`."""
         shape = (config.n_layers, config.n_kv_heads, capacity, config.head_dim)
         return cls(
             np.zeros(shape, like.dtype, like=like),

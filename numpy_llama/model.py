@@ -1,8 +1,8 @@
 """Llama: a decoder-only transformer, forward pass only. The page everyone came for.
 
-    tokens ─ embed ─ x ─┬─ RMSNorm ─ attention ─ + ─┬─ RMSNorm ─ SwiGLU ─ + ─ … ─ RMSNorm ─ head ─ logits
-                        └────────────────────────┘   └────────────────────┘
-                                        one block, N times
+    tokens → embed → x ┬→ RMSNorm → attention → + ┬→ RMSNorm → SwiGLU → + → … → RMSNorm → head
+                       └────────────────────────↗  └─────────────────────↗
+                       └──────────── one block, N times ─────────────────┘
 
 One sequence, no batch axis. The axes, in every file:
     L new tokens   S cached + new positions   D dim         F hidden_dim   V vocab_size

@@ -1,4 +1,4 @@
-"""Rotary position embedding (RoPE): turn each pair of features by an angle that grows with position.
+"""Rotary position embedding (RoPE): turn each pair of features, further with each position.
 
 Rotating q by its position m and k by its position n leaves q·k dependent on m - n alone. This file
 has the frequencies and their context-extension variants, the rotation matrices, the rotation, and

@@ -40,6 +40,9 @@ class Sampling:
                 raise InputError(f"{name} must be in {low} … {high}, not {value}")
 
 
+GREEDY = Sampling()
+
+
 def penalise_repeats(logits: np.ndarray, seen: Sequence[int], penalty: float) -> np.ndarray:
     """Make every token of `seen` less likely: positive logits are divided, negative multiplied.
 

@@ -25,7 +25,7 @@ def stay_on_host(array: np.ndarray) -> np.ndarray:
 
 
 def expand(bits: np.ndarray, stored: str, dtype: np.dtype) -> np.ndarray:
-    """A stored tensor in the dtype of the computation, exactly; without a copy where it is that already."""
+    """A stored tensor in the dtype of the computation, exactly; no copy where it has it already."""
     if stored == "BF16":
         bits = bf16_to_f32(bits)
     elif stored == "F16":

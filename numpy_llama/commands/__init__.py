@@ -28,7 +28,7 @@ def sentence(error: OSError) -> str:
 
 
 class Commands(click.Group):
-    """A group whose commands end in one sentence, and never in a traceback, on errors of the user's."""
+    """A group whose commands end in one sentence, not a traceback, on a user's errors."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

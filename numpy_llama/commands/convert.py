@@ -9,10 +9,21 @@ from .progress import progress_bar
 
 @click.command()
 @click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR",
-              help="The directory to make.")  # fmt: skip
-@click.option("--dtype", type=click.Choice(["keep", "f32", "f16", "bf16"]), default="keep", show_default=True,
-              help="Of the tensors written; keep: as stored, quantised ones as f32.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The directory to make.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["keep", "f32", "f16", "bf16"]),
+    default="keep",
+    show_default=True,
+    help="Of the tensors written; keep: as stored, quantised ones as f32.",
+)
 @click.option("--force", is_flag=True, help="Replace DIR if it is there.")
 def convert(source: Path, output: Path, dtype: str, force: bool) -> None:
     """Convert the checkpoint SRC into a directory in Hugging Face's layout.

@@ -21,19 +21,50 @@ from .options import (
 )
 
 sampling_options = several(
-    click.option("--temp", "--temperature", "temperature", type=float, default=0.0, show_default=True,
-                 help="0 takes the likeliest token; 1 draws from the model's distribution."),
-    click.option("--top-k", type=int, default=0, show_default=True,
-                 help="Draw from the K likeliest tokens only; 0: from all."),
-    click.option("--top-p", type=float, default=1.0, show_default=True,
-                 help="Draw from the likeliest tokens that together have probability P."),
-    click.option("--min-p", type=float, default=0.0, show_default=True,
-                 help="Leave out tokens less than P times as likely as the likeliest."),
-    click.option("--repeat-penalty", type=float, default=1.0, show_default=True,
-                 help="Above 1 makes tokens that were already there less likely."),
-    click.option("--seed", type=click.IntRange(min=0), metavar="N",
-                 help="Of the draws; the same seed gives the same text. Default: a new one."),
-)  # fmt: skip
+    click.option(
+        "--temp",
+        "--temperature",
+        "temperature",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="0 takes the likeliest token; 1 draws from the model's distribution.",
+    ),
+    click.option(
+        "--top-k",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Draw from the K likeliest tokens only; 0: from all.",
+    ),
+    click.option(
+        "--top-p",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Draw from the likeliest tokens that together have probability P.",
+    ),
+    click.option(
+        "--min-p",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Leave out tokens less than P times as likely as the likeliest.",
+    ),
+    click.option(
+        "--repeat-penalty",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Above 1 makes tokens that were already there less likely.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Of the draws; the same seed gives the same text. Default: a new one.",
+    ),
+)
 
 
 @dataclass
@@ -86,22 +117,47 @@ def peak_memory() -> int:
 @click.command()
 @click.argument("prompt", required=False)
 @model_option
-@click.option("-f", "--file", type=click.Path(path_type=Path, dir_okay=False),
-              help="Read the prompt from a file.")  # fmt: skip
-@click.option("-n", "--max-tokens", "--n-predict", type=click.IntRange(min=-1), default=256,
-              show_default=True, metavar="N", help="Tokens at most; -1: until the model ends, or the context does.")  # fmt: skip
+@click.option(
+    "-f",
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Read the prompt from a file.",
+)
+@click.option(
+    "-n",
+    "--max-tokens",
+    "--n-predict",
+    type=click.IntRange(min=-1),
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="Tokens at most; -1: until the model ends, or the context does.",
+)
 @context_option
 @sampling_options
-@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; can be given more than once.")  # fmt: skip
+@click.option(
+    "--stop",
+    multiple=True,
+    metavar="TEXT",
+    help="End before this text; can be given more than once.",
+)
 @click.option("--ignore-eos", is_flag=True, help="Go on where the model would end.")
-@click.option("--special", is_flag=True, help="Read the names of special tokens in the prompt as those tokens.")  # fmt: skip
+@click.option(
+    "--special",
+    is_flag=True,
+    help="Read the names of special tokens in the prompt as those tokens.",
+)
 @click.option("--echo", is_flag=True, help="Print the prompt before its continuation.")
 @dtype_option
 @device_option
 @threads_option
 @click.option("-v", "--verbose", is_flag=True, help="Print speed and memory to stderr at the end.")
-@click.option("--stats-json", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Write speed and memory to a file.")  # fmt: skip
+@click.option(
+    "--stats-json",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write speed and memory to a file.",
+)
 def generate(
     prompt: str | None,
     file: Path | None,
@@ -177,7 +233,7 @@ def generate(
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all."""
-    from ..formats.files import replacing
+    from ..formats.files import writing
 
-    with replacing(path) as file:
+    with writing(path) as file:
         file.write((json.dumps(value, indent=2) + "\n").encode())

@@ -73,27 +73,45 @@ def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("path", about["path"]),
         ("format", f"{about['format']} ({', '.join(about['dtypes'])})"),
         ("parameters", f"{about['parameters']:,}"),
-        ("layers", f"{config['n_layers']} of dim {config['dim']}, hidden_dim {config['hidden_dim']}"),
-        ("heads", f"{heads} of head_dim {config['head_dim']} on {kv_heads} key/value heads "
-                  f"({attention_kind(heads, kv_heads)})"),
+        (
+            "layers",
+            f"{config['n_layers']} of dim {config['dim']}, hidden_dim {config['hidden_dim']}",
+        ),
+        (
+            "heads",
+            f"{heads} of head_dim {config['head_dim']} on {kv_heads} key/value heads "
+            f"({attention_kind(heads, kv_heads)})",
+        ),
         ("vocabulary", f"{config['vocab_size']:,} tokens, head {head}"),
         ("context", f"{config['max_context']:,} positions"),
         ("RoPE", rope),
         ("norm_eps", f"{config['norm_eps']:g}"),
-        ("weights", f"{human(about['bytes_stored'])} stored, {human(about['bytes_loaded'])} as float32"),
-        ("KV cache", f"{human(about['kv_cache_bytes_per_token'])} a token, "
-                     f"{human(about['kv_cache_bytes_per_token'] * config['max_context'])} "
-                     "for the whole context"),
-        ("tokenizer", tokenizer.get("error") or f"{tokenizer['kind']}, {tokenizer['vocab_size']:,} "
-                      f"tokens, BOS {tokenizer['bos_id']} {'' if tokenizer['adds_bos'] else 'not '}added, "
-                      f"EOS {', '.join(map(str, tokenizer['eos_ids'])) or 'none'}"),
-    ]  # fmt: skip
+        (
+            "weights",
+            f"{human(about['bytes_stored'])} stored, {human(about['bytes_loaded'])} as float32",
+        ),
+        (
+            "KV cache",
+            f"{human(about['kv_cache_bytes_per_token'])} a token, "
+            f"{human(about['kv_cache_bytes_per_token'] * config['max_context'])} "
+            "for the whole context",
+        ),
+        (
+            "tokenizer",
+            tokenizer.get("error")
+            or f"{tokenizer['kind']}, {tokenizer['vocab_size']:,} "
+            f"tokens, BOS {tokenizer['bos_id']} {'' if tokenizer['adds_bos'] else 'not '}added, "
+            f"EOS {', '.join(map(str, tokenizer['eos_ids'])) or 'none'}",
+        ),
+    ]
 
 
 @click.command()
 @click.argument("model_argument", metavar="MODEL", required=False)
 @model_option
-@click.option("--json", "as_json", is_flag=True, help="The same as a JSON object, bytes as numbers.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="The same as a JSON object, bytes as numbers."
+)
 def info(model_argument: str | None, model: str | None, as_json: bool) -> None:
     """What MODEL is, and what running it needs. Reads headers only."""
     from ..library import find_model

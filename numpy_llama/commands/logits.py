@@ -19,14 +19,27 @@ SHOWN = 10  # how many tokens are listed where no file is written
 @click.command()
 @click.argument("prompt", required=False)
 @model_option
-@click.option("--tokens", callback=parse_ids, metavar="1,2,3", help="Token ids, instead of a prompt.")
-@click.option("--special", is_flag=True, help="Read the names of special tokens in the prompt as those tokens.")  # fmt: skip
-@click.option("--all", "all_rows", is_flag=True, help="After every token, (L, V), not after the last, (V,).")  # fmt: skip
+@click.option(
+    "--tokens", callback=parse_ids, metavar="1,2,3", help="Token ids, instead of a prompt."
+)
+@click.option(
+    "--special",
+    is_flag=True,
+    help="Read the names of special tokens in the prompt as those tokens.",
+)
+@click.option(
+    "--all", "all_rows", is_flag=True, help="After every token, (L, V), not after the last, (V,)."
+)
 @dtype_option
 @device_option
 @threads_option
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npy",
-              help="Write the logits to a NumPy file, in the dtype of the run.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.npy",
+    help="Write the logits to a NumPy file, in the dtype of the run.",
+)
 def logits(
     prompt: str | None,
     model: str | None,
@@ -64,9 +77,9 @@ def logits(
     check_finite(llama, tokens, rows)
 
     if output is not None:
-        from ..formats.files import replacing
+        from ..formats.files import writing
 
-        with replacing(output) as file:
+        with writing(output) as file:
             np.save(file, rows if all_rows else rows[-1])
     elif tokenizer is not None:
         probabilities = next_token_probabilities(rows[-1], Sampling(temperature=1.0))

@@ -10,10 +10,15 @@ from .options import model_option, read_prompt
 @click.command()
 @click.argument("text", required=False)
 @model_option
-@click.option("--special", is_flag=True, help="Read the names of special tokens in TEXT as those tokens.")  # fmt: skip
+@click.option(
+    "--special", is_flag=True, help="Read the names of special tokens in TEXT as those tokens."
+)
 @click.option("--json", "as_json", is_flag=True, help="An object with `ids` and `pieces`.")
 def tokenize(text: str | None, model: str | None, special: bool, as_json: bool) -> None:
-    """The token ids of TEXT (an argument, `-`, or piped in), BOS included where the model has one."""
+    """The token ids of TEXT: an argument, `-`, or piped in.
+
+    BOS is included where the model's files say so.
+    """
     text = read_prompt(text, None)
     from ..library import find_model
     from ..tokenizers import load_tokenizer
