@@ -1,0 +1,56 @@
+"""A tokenizer's files: read with limits and strictly, written whole or not at all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import TokenizerError
+from ..formats.files import foreign_content, read_small, writing
+from ..formats.strict_json import no_constant, parse_json, unique, whole
+
+MAX_VOCABULARY = 64 << 20  # bytes; the largest real tokenizer.json (256,000 tokens) has 33 million
+MAX_SETTINGS = 16 << 20  # bytes; a tokenizer_config.json with 1,000 added tokens has 200,000
+MAX_TOKENS = 1 << 24  # as LlamaConfig's vocab_size
+
+
+def read_bytes(path: Path) -> bytes:
+    """A whole vocabulary, or TokenizerError when it is missing, not a file, or absurdly large."""
+    data = read_small(path, MAX_VOCABULARY, TokenizerError)
+    if not data:
+        raise TokenizerError(f"{path}: is empty")
+    return data
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of settings, {} when there is no such file."""
+    if not path.exists():
+        return {}
+    value = parse_json(read_small(path, MAX_SETTINGS, TokenizerError), str(path), TokenizerError)
+    if not isinstance(value, dict):
+        raise TokenizerError(f"{path}: holds a {type(value).__name__}, not a JSON object")
+    return value
+
+
+def parse_vocabulary(text: bytes, source: Path) -> Any:
+    """The value of a tokenizer.json, which has more entries than `parse_json` lets through."""
+    try:
+        return json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=unique,
+            parse_int=whole,
+            parse_constant=no_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        what = foreign_content(text) or f"not valid JSON: {error}"
+        raise TokenizerError(f"{source}: {what}") from None
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, finds the old one or the new one and no other."""
+    with writing(path) as file:
+        file.write(data)
+
+
+def write_object(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON object for people and programs to read."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
