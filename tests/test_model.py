@@ -29,7 +29,7 @@ YARNS = {
     "attention_factor": replace(ROPES["yarn"], attention_factor=0.7),
     "mscale": replace(ROPES["yarn"], mscale=0.5, mscale_all_dim=1.2),
     "no truncation": replace(ROPES["yarn"], truncate=False),
-    "no width": RopeScaling("yarn", factor=4.0, original_context=40, beta_fast=32.0),
+    "no width": RopeScaling("yarn", factor=4.0, original_context=6),
     "no extension": RopeScaling("yarn", factor=1.0, original_context=40),
 }
 STATIC_ROPES = [name for name in ROPES if name != "dynamic"]
@@ -216,7 +216,7 @@ def test_what_is_no_sequence_of_ids_is_refused(tokens: Any) -> None:
         random_model(tiny_config()).forward(tokens)
 
 
-@pytest.mark.parametrize("wrong", [-1, 61, 2**40, 2**63, -(2**63)])
+@pytest.mark.parametrize("wrong", [-1, 61, 2**40, -(2**63)])
 def test_an_id_outside_the_vocabulary_is_named(wrong: int) -> None:
     with pytest.raises(InputError, match=f"token id {wrong} is outside the vocabulary of 61"):
         random_model(tiny_config()).forward([0, 60, wrong])
