@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import CheckpointError, MissingExtraError
 from .checkpoint import Checkpoint, StoredTensor, check_tensors
 from .files import check_whole, map_file
-from .gguf_config import config_of
+from .gguf_config import check_architecture, config_of
 from .gguf_header import GGUFHeader, TensorInfo, read_header
 from .strict_json import shown
 
@@ -103,13 +103,13 @@ def stored_tensor(
 
 def split_paths(first: GGUFHeader) -> list[Path]:
     """All files of the model that `first` is a part of, by the names that llama.cpp gives them."""
-    count = first.metadata.get("split.count", 1)
+    count = first.get("split.count", int, 1)
     if count in (0, 1):
         return [first.path]
     match = re.fullmatch(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", first.path.name, re.DOTALL)
-    if not isinstance(count, int) or match is None or int(match[3]) != count:
+    if match is None or int(match[3]) != count:
         raise CheckpointError(
-            f"{first.path}: split.count is {shown(count)}, so the file must be one of "
+            f"{first.path}: split.count is {count}, so the file must be one of "
             "NAME-00001-of-0000N.gguf beside each other, with that N; give it its name back"
         )
     return [first.path.with_name(f"{match[1]}-{i + 1:05}-of-{count:05}.gguf") for i in range(count)]
@@ -124,19 +124,18 @@ def read_parts(path: Path) -> list[GGUFHeader]:
     headers = []
     for i, part in enumerate(paths):
         header = given if part == path else read_header(part)
-        numbers = header.metadata.get("split.no"), header.metadata.get("split.count")
+        numbers = header.get("split.no", int), header.get("split.count", int)
         if numbers != (i, len(paths)):
             raise CheckpointError(
-                f"{part}: split.no and split.count are {shown(numbers)}, not {(i, len(paths))}: "
+                f"{part}: split.no and split.count are {numbers}, not {(i, len(paths))}: "
                 "the file belongs to another model, or has another one's name"
             )
         headers.append(header)
     held = sum(len(header.tensors) for header in headers)
-    declared = headers[0].metadata.get("split.tensors.count", held)
+    declared = headers[0].get("split.tensors.count", int, held)
     if declared != held:
         raise CheckpointError(
-            f"{path}: split.tensors.count is {shown(declared)}, "
-            f"but the {len(paths)} files hold {held}"
+            f"{path}: split.tensors.count is {declared}, but the {len(paths)} files hold {held}"
         )
     return headers
 
@@ -146,6 +145,8 @@ def named_tensors(headers: list[GGUFHeader]) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
     for header in headers:
         mapped = map_file(header.path)
+        if len(mapped) != header.size:
+            raise CheckpointError(f"{header.path}: the file changed while it was opened")
         for theirs, info in header.tensors.items():
             ours = DIVISORS if theirs == DIVISORS else our_name(theirs)
             if ours is None:
@@ -197,6 +198,7 @@ def read(path: Path) -> Checkpoint:
     raises MissingExtraError where the `gguf` package is not installed.
     """
     headers = read_parts(path)
+    check_architecture(headers[0])
     tensors = named_tensors(headers)
     if "tok_embeddings" not in tensors:
         raise CheckpointError(f"{path}: tensor token_embd.weight is missing")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import LlamaConfig, RopeScaling
+from ..config import LlamaConfig, RopeScaling, require_positive
 from ..errors import ConfigError
 from ..rope import base_frequencies, llama3_frequencies
 from .gguf_header import GGUFHeader
@@ -73,13 +73,18 @@ def number(header: GGUFHeader, name: str, default: Any = None) -> Any:
     return shortest(value) if isinstance(value, float) else value
 
 
-def check_keys(header: GGUFHeader) -> None:
-    """Raise ConfigError unless this is a Llama, and every key about it is understood."""
-    architecture = header.metadata.get("general.architecture")
+def check_architecture(header: GGUFHeader) -> None:
+    """Raise ConfigError unless the file says that it is a Llama."""
+    architecture = header.get("general.architecture", str)
     if architecture != "llama":
         raise ConfigError(
-            f"general.architecture is {shown(architecture)}; only 'llama' is supported here"
+            f"{header.path}: general.architecture is {shown(architecture)}; "
+            "only 'llama' is supported here"
         )
+
+
+def check_keys(header: GGUFHeader) -> None:
+    """Raise ConfigError unless every key about the model is understood."""
     for key, value in header.metadata.items():
         name = key.removeprefix(PREFIX)
         if name == key or name in UNDERSTOOD:
@@ -103,8 +108,11 @@ def llama3_scaling(divisors: np.ndarray, theta: float, context: int) -> RopeScal
         return RopeScaling()
     factor = shortest(float(divisors.max()))
     scaling = RopeScaling("llama3", factor, context)
-    f = base_frequencies(theta, 2 * len(divisors))
-    if not np.allclose(f / llama3_frequencies(f, scaling, context), divisors, rtol=1e-5, atol=0):
+    require_positive("rope.freq_base", theta)
+    with np.errstate(all="ignore"):  # an absurd base overflows, and then nothing matches
+        f = base_frequencies(theta, 2 * len(divisors))
+        expected = f / llama3_frequencies(f, scaling, context)
+    if not np.allclose(expected, divisors, rtol=1e-5, atol=0):
         raise ConfigError(
             f"the divisors of the RoPE frequencies in rope_freqs.weight (up to {factor}) are not "
             f"those of Llama 3's scaling of {context} positions, nor of any other known one"
@@ -136,12 +144,12 @@ def rope_scaling(header: GGUFHeader, theta: float, divisors: np.ndarray | None) 
     """What the metadata and `rope_freqs.weight` (the divisors) say of the frequencies."""
     factor = number(header, "rope.scaling.factor", number(header, "rope.scale_linear", 1.0))
     factor = factor or 1.0  # llama.cpp: zero is none
-    type_ = header.metadata.get(PREFIX + "rope.scaling.type", "linear" if factor != 1 else "none")
-    original = PREFIX + "rope.scaling.original_context_length"
+    type_ = header.get(PREFIX + "rope.scaling.type", str, "linear" if factor != 1 else "none")
+    original = "rope.scaling.original_context_length"
     if divisors is not None:
         if type_ != "none":
             raise ConfigError("both rope.scaling.type and rope_freqs.weight change the frequencies")
-        return llama3_scaling(divisors, theta, header.metadata.get(original, LLAMA3_CONTEXT))
+        return llama3_scaling(divisors, theta, number(header, original, LLAMA3_CONTEXT))
     if type_ != "yarn" and number(header, "rope.scaling.attn_factor", 1.0) != 1:
         raise ConfigError(f"rope.scaling.attn_factor is not supported with the type {type_!r}")
     match type_:
@@ -150,7 +158,7 @@ def rope_scaling(header: GGUFHeader, theta: float, divisors: np.ndarray | None) 
         case "linear":
             return RopeScaling("linear", factor)
         case "yarn":
-            context = header.metadata.get(original) or number(header, "context_length")
+            context = number(header, original, number(header, "context_length"))
             return yarn_scaling(header, factor, context)
     raise ConfigError(f"rope.scaling.type must be 'none', 'linear' or 'yarn', not {shown(type_)}")
 

@@ -5,44 +5,25 @@
     tensors, tensor count times:  name  n  n dims  type  offset       string u32 u64… u32 u64
     padding; then the tensors' bytes, each followed by padding to the alignment
 
-A string is a u64 length and its bytes; an array a u32 type, a u64 count and its elements. Nothing
-is believed: every length is held against what is left of the file before anything is made of it.
-ggml, docs/gguf.md; the offsets are held to what llama.cpp holds them to, which is stricter.
+Nothing is believed: every count, length and offset is held against what is left of the file
+before anything is made of it. ggml, docs/gguf.md; the offsets must be as llama.cpp wants them,
+which is stricter.
 """
 
 import math
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ..errors import CheckpointError
 from .files import foreign_content, open_regular
+from .gguf_fields import U32, HeaderReader
 from .gguf_types import TENSOR_TYPES, TensorType
 from .strict_json import shown
 
-MAX_HEADER = 1 << 26  # bytes; a vocabulary of 262,144 tokens and their merges needs 15 million
 MAX_KEY, MAX_NAME, MAX_DIMS = 65535, 63, 4  # bytes, bytes and axes that the format allows
-LEAST_KEY, LEAST_TENSOR = 14, 33  # bytes of the shortest entry: no count can be above left / this
-
-U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
-BOOL, STRING, ARRAY = 7, 8, 9  # types of metadata …
-NUMBERS: dict[int, np.dtype] = {  # … and those that NumPy can name
-    0: np.dtype("u1"),
-    1: np.dtype("i1"),
-    2: np.dtype("<u2"),
-    3: np.dtype("<i2"),
-    4: np.dtype("<u4"),
-    5: np.dtype("<i4"),
-    6: np.dtype("<f4"),
-    BOOL: np.dtype("u1"),
-    10: np.dtype("<u8"),
-    11: np.dtype("<i8"),
-    12: np.dtype("<f8"),
-}
+LEAST_KEY, LEAST_TENSOR = 14, 33  # bytes of the shortest entry of each kind
 
 
 class TensorInfo(NamedTuple):
@@ -66,105 +47,15 @@ class GGUFHeader:
     alignment: int
     data_start: int
 
-
-class HeaderReader:
-    """The bytes of a header from first to last, and never one more than there are."""
-
-    def __init__(self, path: Path, file: BinaryIO, size: int):
-        self.path, self.file, self.size = path, file, size
-        self.at = 0
-
-    def error(self, problem: str) -> CheckpointError:
-        return CheckpointError(f"{self.path}: {problem}")
-
-    def require(self, nbytes: int, what: str) -> None:
-        """Raise CheckpointError unless `nbytes` more bytes are left."""
-        if nbytes > self.size - self.at:
-            raise self.error(
-                f"{what} takes at least {nbytes} bytes where {self.size - self.at} are left: "
-                "the file is cut short or its header is damaged; get it again"
+    def get(self, key: str, kind: type, default: Any = None) -> Any:
+        """A value of the metadata, or `default`; CheckpointError when it is not just a `kind`."""
+        value = self.metadata.get(key, default)
+        if value is not None and type(value) is not kind:
+            raise CheckpointError(
+                f"{self.path}: the metadata {key} must be of the type {kind.__name__}, "
+                f"not {type(value).__name__}"
             )
-        if nbytes > MAX_HEADER - self.at:
-            raise self.error(f"the header is longer than {MAX_HEADER} bytes (at {what})")
-
-    def take(self, nbytes: int, what: str) -> bytes:
-        if nbytes > min(self.size, MAX_HEADER) - self.at:
-            self.require(nbytes, what)
-        data = self.file.read(nbytes)
-        if len(data) != nbytes:
-            raise self.error(f"the file became shorter while it was read (at {what})")
-        self.at += nbytes
-        return data
-
-    def u32(self, what: str) -> int:
-        return U32.unpack(self.take(4, what))[0]
-
-    def u64(self, what: str) -> int:
-        return U64.unpack(self.take(8, what))[0]
-
-    def string(self, what: str) -> str:
-        data = self.take(U64.unpack(self.take(8, what))[0], what)
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            raise self.error(f"{what} is not UTF-8: {data[:40]!r}") from None
-
-    def strings(self, count: int, what: str) -> list[str]:
-        """`count` strings. Vocabularies have 100,000: this is `string` without its many calls."""
-        self.require(8 * count, what)
-        read, unpack, left = self.file.read, U64.unpack, min(self.size, MAX_HEADER) - self.at
-        items: list[bytes] = []
-        for _ in range(count):
-            left -= 8
-            nbytes = unpack(read(8))[0] if left >= 0 else 0
-            left -= nbytes
-            if left < 0:
-                raise self.error(
-                    f"element {len(items)} of {what} ends {-left} bytes past the end of the file "
-                    f"(or of the {MAX_HEADER} bytes that a header may have)"
-                )
-            items.append(read(nbytes))
-        self.at = min(self.size, MAX_HEADER) - left
-        try:
-            return [item.decode() for item in items]
-        except UnicodeDecodeError as error:
-            start = error.object[:40]
-            raise self.error(f"{what} has an element that is not UTF-8: {start!r}") from None
-
-    def name(self, what: str, most: int) -> str:
-        """A string that names something: not empty, not long, no NUL (where C would stop)."""
-        name = self.string(what)
-        if not name or len(name.encode()) > most or "\0" in name:
-            raise self.error(f"{what} must be 1 to {most} bytes without NUL, not {shown(name)}")
-        return name
-
-    def numbers(self, kind: int, count: int, what: str) -> np.ndarray:
-        """`count` numbers or truth values of the type `kind`; read-only."""
-        dtype = NUMBERS[kind]
-        values = np.frombuffer(self.take(count * dtype.itemsize, what), dtype)
-        if kind != BOOL:
-            return values
-        if values.size and values.max() > 1:
-            raise self.error(f"{what} must be 0 or 1, not {values.max()}")
-        return values.astype(bool)
-
-    def value(self, kind: int, what: str) -> Any:
-        """One value of metadata: int, float, bool, str, list[str] or an array of numbers."""
-        if kind == STRING:
-            return self.string(what)
-        if kind == ARRAY:
-            return self.array(what)
-        if kind not in NUMBERS:
-            raise self.error(f"{what} has the type {kind}; known are 0 … 12")
-        return self.numbers(kind, 1, what)[0].item()
-
-    def array(self, what: str) -> list[str] | np.ndarray:
-        kind, count = self.u32(what), self.u64(what)
-        if kind == STRING:
-            return self.strings(count, what)
-        if kind not in NUMBERS:
-            raise self.error(f"{what} is an array of the type {kind}, which no Llama file has")
-        return self.numbers(kind, count, what)
+        return value
 
 
 def read_start(r: HeaderReader) -> tuple[int, int, int]:
@@ -195,7 +86,7 @@ def read_metadata(r: HeaderReader, n_keys: int) -> tuple[dict[str, Any], int]:
         kind = r.u32(what)
         metadata[key] = value = r.value(kind, what)
         if key == "general.alignment":
-            if NUMBERS.get(kind) != np.dtype("<u4") or value not in [1 << n for n in range(17)]:
+            if kind != U32 or value not in [1 << n for n in range(17)]:
                 raise r.error(f"{what} must be a u32 and a power of two up to 65536, not {value!r}")
             alignment = value
     return metadata, alignment
