@@ -41,7 +41,7 @@ def models_dir() -> Path:
 
 def sources() -> dict[str, Source]:
     """The models of `sources.toml`, by name."""
-    folder = clone_weights() or PACKAGE / "sources"  # the wheel of this package carries a copy
+    folder = clone_weights() or PACKAGE  # a wheel of this package carries a copy
     table = tomllib.loads((folder / "sources.toml").read_text())
     return {name: Source(name=name, **entry) for name, entry in table.items()}
 

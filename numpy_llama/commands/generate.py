@@ -194,9 +194,9 @@ def generate(
     if "" in stop:
         raise InputError("--stop needs a text: the empty one is found everywhere")
     path = find_model(model)
+    llama = load_model(path, dtype, to_device=open_device(device).to_device)
     tokenizer = load_tokenizer(path)
     tokens = tokenizer.encode(text, special=special)
-    llama = load_model(path, dtype, to_device=open_device(device).to_device)
 
     limit = context or llama.config.max_context
     check_context(len(tokens), limit)

@@ -67,11 +67,11 @@ def logits(
     from ..weights import load_model
 
     path = find_model(model)
-    tokenizer = load_tokenizer(path) if output is None or text is not None else None
+    llama = load_model(path, dtype, to_device=open_device(device).to_device)
+    tokenizer = load_tokenizer(path) if text is not None or output is None else None
     if text is not None and tokenizer is not None:
         tokens = tokenizer.encode(text, special=special)
     assert tokens is not None  # one of the two was given
-    llama = load_model(path, dtype, to_device=open_device(device).to_device)
     check_context(len(tokens), llama.config.max_context)
     rows = to_host(llama.forward(tokens, last_only=not all_rows))
     check_finite(llama, tokens, rows)

@@ -1,19 +1,25 @@
-"""A progress bar on stderr, shown where stderr is a terminal."""
+"""A progress bar on stderr, shown where stderr is a terminal, from the first progress on."""
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import click
 
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields a function `progress(done, total)`; the bar's length is the first total it is told."""
-    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
+    """Yields a function `progress(done, total)`; the total may be told anew each time."""
+    bars: list[Any] = []
+    with ExitStack() as stack:
 
         def progress(done: int, total: int) -> None:
-            bar.length = max(total, 1)
-            bar.update(done - bar.pos)
+            if not sys.stderr.isatty():
+                return
+            if not bars:
+                bar = click.progressbar(length=max(total, 1), label=label, file=sys.stderr)
+                bars.append(stack.enter_context(bar))
+            bars[0].update(done - bars[0].pos)
 
         yield progress

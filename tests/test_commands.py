@@ -1,0 +1,366 @@
+"""The command line as its users meet it: what is printed where, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from numpy_llama import load_model, load_tokenizer
+from numpy_llama.commands import main
+from tests.tiny import write_tiny_model
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, "-m", "numpy_llama"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A model without any tokenizer file."""
+    folder = tmp_path_factory.mktemp("models") / "bare"
+    write_tiny_model(folder, tokenizer=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_default_model(monkeypatch, tmp_path):
+    """No test may depend on what lies in the weights/ of this clone."""
+    monkeypatch.delenv("LLAMA_NP_MODEL", raising=False)
+    monkeypatch.setattr("numpy_llama.library.models_dir", lambda: tmp_path / "models")
+
+
+def run(*args, **kwargs):
+    return CliRunner().invoke(main, [str(arg) for arg in args], **kwargs)
+
+
+def ok(*args, **kwargs):
+    result = run(*args, **kwargs)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+# ------------------------------------------------------------------ what succeeds
+
+
+def test_generate_prints_the_continuation_and_nothing_else(model):
+    result = ok("generate", "once upon", "-m", model, "-n", 5, "--ignore-eos")
+    tokenizer, llama = load_tokenizer(model), load_model(model)
+    tokens = tokenizer.encode("once upon")
+    expected = list(tokens)
+    for _ in range(5):
+        expected.append(int(llama.forward(expected)[-1].argmax()))
+    text = tokenizer.decode(expected)[len(tokenizer.decode(tokens)) :]
+    assert result.stdout == text + "\n"
+    assert result.stderr == ""
+
+
+def test_echo_prints_the_prompt_first(model):
+    plain = ok("generate", "once", "-m", model, "-n", 4).stdout
+    assert ok("generate", "once", "-m", model, "-n", 4, "--echo").stdout == "once" + plain
+
+
+@pytest.mark.parametrize("how", ["argument", "dash", "piped", "file"])
+def test_a_prompt_comes_from_an_argument_a_pipe_or_a_file(model, how, tmp_path):
+    (tmp_path / "prompt.txt").write_text("once upon\n")
+    args, piped = {
+        "argument": (["once upon"], None),
+        "dash": (["-"], "once upon\n"),
+        "piped": ([], "once upon\n"),
+        "file": (["-f", tmp_path / "prompt.txt"], None),
+    }[how]
+    expected = ok("generate", "once upon", "-m", model, "-n", 6).stdout
+    assert ok("generate", *args, "-m", model, "-n", 6, input=piped).stdout == expected
+
+
+def test_a_seed_repeats_a_text_that_was_drawn(model):
+    def text(seed):
+        return ok("generate", "a", "-m", model, "-n", 20, "--temp", 1.5, "--seed", seed).stdout
+
+    assert text(1) == text(1) != text(2)
+
+
+def test_stop_ends_before_the_text(model):
+    whole = ok("generate", "once", "-m", model, "-n", 30, "--ignore-eos").stdout.removesuffix("\n")
+    stop = whole[5:8]
+    cut = ok("generate", "once", "-m", model, "-n", 30, "--ignore-eos", "--stop", stop).stdout
+    assert cut == whole[: whole.index(stop)] + "\n"
+
+
+def test_statistics_go_to_stderr_and_to_a_file(model, tmp_path):
+    target = tmp_path / "stats.json"
+    result = ok("generate", "once", "-m", model, "-n", 8, "--ignore-eos", "-v",
+                "--seed", 7, "--stats-json", target)  # fmt: skip
+    stats = json.loads(target.read_text())
+    assert stats["generated_tokens"] == 8 and stats["seed"] == 7
+    assert stats["prompt_tokens"] == len(load_tokenizer(model).encode("once"))
+    assert all(value > 0 for key, value in stats.items() if key not in ("model", "seed"))
+    for word in ("load", "prompt", "first token", "generation 8 tokens", "MiB", "seed 7"):
+        assert word in result.stderr
+    assert "seed" not in result.stdout
+
+
+def test_minus_one_goes_on_to_the_end_of_the_context(model):
+    result = ok("generate", "a", "-m", model, "-n", -1, "-c", 12, "--ignore-eos", "-v")
+    prompt = len(load_tokenizer(model).encode("a"))
+    assert f"generation {12 - prompt + 1} tokens" in result.stderr
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("every", [False, True])
+def test_logits_are_written_as_the_model_computed_them(bare, tmp_path, dtype, every):
+    target = tmp_path / "logits.npy"
+    ok("logits", "-m", bare, "--tokens", "1,2,3", "-o", target, "--dtype", dtype,
+       *(["--all"] if every else []))  # fmt: skip
+    written = np.load(target)
+    expected = load_model(bare, dtype).forward([1, 2, 3], last_only=not every)
+    assert written.dtype == dtype
+    np.testing.assert_array_equal(written, expected if every else expected[0])
+
+
+def test_logits_without_a_file_lists_the_ten_likeliest(model):
+    lines = ok("logits", "once upon", "-m", model).stdout.splitlines()
+    logits = load_model(model).forward(load_tokenizer(model).encode("once upon"))[-1]
+    p = np.exp(logits - logits.max(), dtype=np.float64)
+    p /= p.sum()
+    assert [int(line.split()[1]) for line in lines] == np.argsort(-p)[:10].tolist()
+    assert [float(line.split("%")[0]) for line in lines] == pytest.approx(
+        sorted(100 * p, reverse=True)[:10], abs=6e-5
+    )
+
+
+def test_tokenize_gives_ids_and_pieces(model):
+    both = json.loads(ok("tokenize", "once upon a 🦙", "-m", model, "--json").stdout)
+    assert set(both) == {"ids", "pieces"} and len(both["ids"]) == len(both["pieces"])
+    assert both["ids"] == load_tokenizer(model).encode("once upon a 🦙")
+    listed = ok("tokenize", "once upon a 🦙", "-m", model).stdout.splitlines()
+    assert [int(line.split()[0]) for line in listed] == both["ids"]
+
+
+def test_info_for_people_and_for_programs(model):
+    about = json.loads(ok("info", model, "--json").stdout)
+    config = about["config"]
+    assert (config["n_heads"], config["n_kv_heads"], config["head_dim"]) == (6, 2, 8)
+    assert about["kv_cache_bytes_per_token"] == 2 * 3 * 2 * 8 * 4  # k and v, N, K, hd, float32
+    D, F, V, q, kv = 24, 40, config["vocab_size"], 48, 16
+    block = 2 * D + D * (q + 2 * kv) + q * D + 3 * D * F
+    assert about["parameters"] == 3 * block + 2 * V * D + D
+    assert about["bytes_stored"] == about["bytes_loaded"] == 4 * about["parameters"]
+    text = ok("info", model).stdout
+    assert "grouped-query" in text and "SentencePiece" in text and "384 B a token" in text
+
+
+def test_info_works_without_a_tokenizer(bare):
+    assert "tokenizer" in ok("info", bare).stdout
+
+
+def test_convert_makes_a_directory_with_the_same_logits(model, tmp_path):
+    target = tmp_path / "copy"
+    ok("convert", model, "-o", target)
+    first, second = load_model(model), load_model(target)
+    np.testing.assert_array_equal(first.forward([1, 2, 3]), second.forward([1, 2, 3]))
+    assert load_tokenizer(target).encode("once upon") == load_tokenizer(model).encode("once upon")
+
+
+def test_a_model_is_found_by_the_environment_and_by_its_name(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLAMA_NP_MODEL", str(model))
+    ok("tokenize", "a")
+    monkeypatch.delenv("LLAMA_NP_MODEL")
+    home = tmp_path / "models"
+    home.mkdir()
+    (home / "mine").symlink_to(model)
+    ok("tokenize", "a")  # the only one there
+    ok("tokenize", "a", "-m", "mine")
+    (home / "other").symlink_to(model)
+    result = run("tokenize", "a")
+    assert result.exit_code == 1 and "mine, other" in result.stderr
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_and_option_has_help(command):
+    assert main.commands[command].help
+    for parameter in main.commands[command].params:
+        if parameter.param_type_name == "option":
+            assert parameter.help, f"{command} {parameter.name}"
+    ok(command, "--help")
+
+
+# ------------------------------------------------------------------ what is refused
+
+SILENT = ["generate", "logits", "tokenize"]
+
+
+@pytest.mark.parametrize("command", SILENT)
+def test_without_a_model_one_sentence_says_how_to_get_one(command):
+    result = run(command, "a")
+    assert result.exit_code == 1
+    assert "llama-np pull smollm2-135m" in result.stderr
+    assert_one_sentence(result)
+
+
+def assert_one_sentence(result):
+    assert result.stdout == ""
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+BAD = {
+    "missing path": (["generate", "a", "-m", "nowhere"], "nowhere"),
+    "a directory without a model": (["generate", "a", "-m", "{tmp}"], "config.json"),
+    "an empty file": (["info", "{tmp}/empty"], "empty"),
+    "not a checkpoint": (["info", "{tmp}/text"], "not a checkpoint"),
+    "a pointer of Git LFS": (["info", "{tmp}/lfs"], "Git LFS"),
+    "truncated weights": (["generate", "a", "-m", "{tmp}/cut"], "model.safetensors"),
+    "unknown rope": (["generate", "a", "-m", "{tmp}/rope"], "longrope"),
+    "NaN weights": (["generate", "a", "-m", "{tmp}/nan"], "layers.0.attn_norm"),
+    "NaN logits": (["logits", "-m", "{tmp}/nan", "--tokens", "1", "-o", "{tmp}/out.npy"], "finite"),
+    "a prompt over the context": (["generate", "a " * 99, "-m", "{model}"], "context only 64"),
+    "a prompt over -c": (["generate", "once upon a time", "-m", "{model}", "-c", "2"], "only 2"),
+    "a token out of range": (["logits", "-m", "{model}", "--tokens", "1,99999", "-o", "{tmp}/out.npy"], "99999"),
+    "a negative token": (["logits", "-m", "{model}", "--tokens=-1", "-o", "{tmp}/out.npy"], "-1"),
+    "no tokenizer": (["generate", "a", "-m", "{bare}"], "tokenizer"),
+    "an existing target": (["convert", "{model}", "-o", "{bare}"], "bare"),
+    "over the input": (["convert", "{model}", "-o", "{model}", "--force"], "tiny"),
+    "a temperature below zero": (["generate", "a", "-m", "{model}", "--temp=-1"], "temperature"),
+    "an empty stop": (["generate", "a", "-m", "{model}", "--stop", ""], "--stop"),
+    "an unknown name": (["pull", "gpt-5"], "smollm2-135m"),
+    "a prompt that is not text": (["generate", "-f", "{tmp}/latin", "-m", "{model}"], "UTF-8"),
+    "output to nowhere": (["logits", "-m", "{model}", "--tokens", "1", "-o", "{tmp}/no/out.npy"], "no"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def broken(tmp_path, model):
+    """Files that are wrong in the ways that BAD names."""
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "text").write_text("I am a llama.")
+    (tmp_path / "latin").write_bytes("où".encode("latin-1"))
+    (tmp_path / "lfs").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
+    for name in ("cut", "rope", "nan"):
+        write_tiny_model(tmp_path / name)
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    config = json.loads((tmp_path / "rope" / "config.json").read_text())
+    config["rope_scaling"] = {"rope_type": "longrope", "factor": 2.0}
+    (tmp_path / "rope" / "config.json").write_text(json.dumps(config))
+    weights = tmp_path / "nan" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    first, _ = header["model.layers.0.input_layernorm.weight"]["data_offsets"]
+    data[start + first : start + first + 4] = np.float32(np.nan).tobytes()
+    weights.write_bytes(data)
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_in_one_sentence_and_writes_nothing(case, broken, model, bare):
+    args, words = BAD[case]
+    args = [arg.format(tmp=broken, model=model, bare=bare) for arg in args]
+    before = sorted(broken.rglob("*"))
+    result = run(*args)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert_one_sentence(result)
+    assert sorted(broken.rglob("*")) == before
+
+
+USAGE = {
+    "an unknown option": ["generate", "a", "--nope"],
+    "two prompts": ["generate", "a", "-f", "x"],
+    "a prompt and tokens": ["logits", "a", "--tokens", "1"],
+    "tokens that are none": ["logits", "--tokens", "1,x", "-o", "x.npy"],
+    "all rows to the terminal": ["logits", "a", "--all"],
+    "a word for a number": ["generate", "a", "-n", "many"],
+    "an unknown dtype": ["generate", "a", "--dtype", "int8"],
+    "an unknown command": ["generat"],
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_usage_errors_exit_2(case):
+    result = run(*USAGE[case])
+    assert result.exit_code == 2
+    assert result.stdout == "" and "Usage:" in result.stderr
+
+
+def test_no_prompt_on_a_terminal_is_a_usage_error_and_no_hang(model):
+    import pty
+
+    leader, follower = pty.openpty()
+    done = subprocess.run(
+        [*COMMAND, "generate", "-m", model],
+        stdin=follower,
+        capture_output=True,
+        timeout=20,
+        cwd=ROOT,
+    )
+    os.close(leader)
+    os.close(follower)
+    assert done.returncode == 2 and b"no prompt" in done.stderr
+
+
+# ------------------------------------------------------------------ how it ends
+
+
+def start_endless(model):
+    args = ["generate", "once", "-m", model, "-n", "-1", "--ignore-eos", "-c", "4000000"]
+    return subprocess.Popen(
+        [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+
+
+def test_ctrl_c_ends_with_130_after_what_was_printed(model):
+    process = start_endless(model)
+    first = process.stdout.read(10)
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert len(first + rest) >= 10 and b"Traceback" not in errors
+
+
+def test_a_closed_pipe_ends_it_quietly(model):
+    process = start_endless(model)
+    process.stdout.read(10)
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=20) == 1
+    assert errors == b""
+
+
+def test_help_is_quick():
+    """The bar is 0.4 s; the best of three leaves out what a busy machine adds."""
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        subprocess.run([*COMMAND, "--help"], capture_output=True, check=True, cwd=ROOT)
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 0.4
+
+
+def test_threads_are_set_before_numpy_is_imported():
+    """A child that asks the BLAS after the command has parsed its options."""
+    code = (
+        "import sys, os; from numpy_llama.commands import main\n"
+        "assert 'numpy' not in sys.modules\n"
+        "main(['tokenize', '--help'], standalone_mode=False)\n"
+        "assert 'numpy' not in sys.modules\n"
+        "try: main(['generate', 'a', '--threads', '1', '-m', 'nowhere'])\n"
+        "except SystemExit: print(os.environ['OPENBLAS_NUM_THREADS'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "1", done.stderr
