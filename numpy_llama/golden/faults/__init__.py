@@ -1,0 +1,10 @@
+"""The catalogue of known faults, by id."""
+
+from . import attention, feed_forward, norm, position, rope, whole
+from .fault import Change, Fault
+
+FAMILIES = (norm, rope, position, attention, feed_forward, whole)
+
+CATALOGUE: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
+
+__all__ = ["CATALOGUE", "Change", "Fault"]

@@ -1,0 +1,161 @@
+"""Mistakes in positions and in the KV cache, most of them invisible until the first decode step."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ...kv_cache import KVCache
+from ...model import LayerWeights, Llama
+from ...taps import Tap, no_tap
+from ..override import override
+from ..run import Schedule
+from .fault import Change, Fault
+
+
+def decode_position(wrong: Callable[[int, int], int]) -> Change:
+    """The fault of decode steps at the position `wrong(position, length of the prompt)`."""
+
+    def apply(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+        class Misplaced(Llama):
+            def rotations(self, start: int, L: int) -> np.ndarray:
+                decoding = start >= schedule.prompt
+                return super().rotations(wrong(start, schedule.prompt) if decoding else start, L)
+
+        return override(model, Misplaced), schedule
+
+    return apply
+
+
+def skip_a_row(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+    """The first decode step leaves a row of the cache as it was: zero, and visible."""
+
+    class Skipping(Llama):
+        def new_cache(self, capacity: int) -> KVCache:
+            return super().new_cache(capacity + 1)
+
+        def forward(
+            self,
+            tokens: Sequence[int] | np.ndarray,
+            cache: KVCache | None = None,
+            tap: Tap = no_tap,
+            last_only: bool = False,
+        ) -> np.ndarray:
+            if cache is not None and cache.length == schedule.prompt:
+                cache.advance(1)
+            return super().forward(tokens, cache, tap, last_only)
+
+    return override(model, Skipping), schedule
+
+
+def later_layers_late(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+    """Layers after the first see the length that the cache has after the step."""
+
+    class Late(Llama):
+        def block(
+            self,
+            x: np.ndarray,
+            layer: LayerWeights,
+            i: int,
+            R: np.ndarray,
+            cache: KVCache,
+            tap: Tap,
+        ) -> np.ndarray:
+            if i > 0 and cache.length >= schedule.prompt:
+                R = self.rotations(cache.length + 1, len(x))
+            return super().block(x, layer, i, R, cache, tap)
+
+    return override(model, Late), schedule
+
+
+class WithoutNewest(KVCache):
+    """A cache that gives back, in a decode step, what it held before the step."""
+
+    def write(self, layer: int, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        keys, values = super().write(layer, k, v)
+        if self.length and len(k) == 1:
+            return keys[:, :-1], values[:, :-1]
+        return keys, values
+
+
+def misses_itself(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+    """The cache is read before the new key and value are written to it."""
+
+    class Missing(Llama):
+        def new_cache(self, capacity: int) -> KVCache:
+            cache = super().new_cache(capacity)
+            return WithoutNewest(cache.k, cache.v)
+
+    return override(model, Missing), schedule
+
+
+def run_before(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+    """The same run once more, with the cache that the first one left."""
+    return model, Schedule(schedule.tokens * 2, schedule.steps * 2)
+
+
+FAULTS = (
+    Fault(
+        "decode-position-plus-1",
+        "position",
+        "Decode steps are one position too far.",
+        "a decode step at position p is rotated as if at p + 1",
+        "llama3.np, generate()",
+        "The first decode step has the position len(prompt), counted from 0.",
+        decode_position(lambda p, prompt: p + 1),
+    ),
+    Fault(
+        "decode-position-plus-1-gap",
+        "position",
+        "Decode steps are one position too far, and leave a row of zeros in the cache.",
+        "from p = len(prompt) on, position and cache row are p + 1; row len(prompt) is 0 and is seen",
+        "llama3.np, generate()",
+        "The first decode step has the position and the cache row len(prompt), counted from 0.",
+        skip_a_row,
+    ),
+    Fault(
+        "decode-position-zero",
+        "position",
+        "Every decode step is at position 0.",
+        "a decode step is rotated as if at position 0",
+        "mlx-vlm#1983",
+        "Rotate a decode step by the number of positions in the cache.",
+        decode_position(lambda p, prompt: 0),
+    ),
+    Fault(
+        "decode-position-doubled",
+        "position",
+        "The length of the prompt is added to the position twice.",
+        "a decode step at position p is rotated as if at p + len(prompt)",
+        "tiny-llm#46",
+        "Advance the offset in one place only.",
+        decode_position(lambda p, prompt: p + prompt),
+    ),
+    Fault(
+        "decode-later-layers-plus-1",
+        "position",
+        "The first layer advances the cache's length: later layers decode one position too far.",
+        "in decode, layers i ≥ 1 rotate at p + 1",
+        "flash-linear-attention#766",
+        "Advance the length once a forward, after the last layer.",
+        later_layers_late,
+        lambda config: config.n_layers > 1,
+    ),
+    Fault(
+        "cache-misses-self",
+        "position",
+        "In decode the cache is read before the new key and value are in it.",
+        "a decode step at p attends to the rows 0 … p - 1",
+        "",
+        "Write to the cache first, then attend to all of it.",
+        misses_itself,
+    ),
+    Fault(
+        "cache-stale",
+        "position",
+        "The cache was not emptied after an earlier run over the same tokens.",
+        "the run is the second of two: positions T … 2T - 1, and the first run's rows are seen",
+        "candle-vllm#6, transformers#33129",
+        "Set the cache's length to 0 before a new prompt.",
+        run_before,
+    ),
+)
