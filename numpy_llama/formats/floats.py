@@ -13,7 +13,7 @@ BLOCK = 1 << 15  # elements; 128 kB of float32
 
 def blocks(source: np.ndarray, target: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Matching flat blocks of two arrays of the same size; those of `target` are views."""
-    flat, out = source.reshape(-1), target.reshape(-1)
+    flat, out = source.reshape(-1), target.reshape(-1, copy=False)
     for start in range(0, flat.size, BLOCK):
         yield flat[start : start + BLOCK], out[start : start + BLOCK]
 

@@ -15,7 +15,7 @@ import mmap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from .files import check_whole, foreign_content, map_file, replacing
 from .strict_json import parse_json, shown
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
-MAX_TENSORS = 100_000  # a thousand times as many as a large Llama has in a file
 MAX_NAME = 1_000
 MAX_DIMS = 64  # NumPy's limit
 
@@ -122,13 +121,13 @@ def check_metadata(value: object, where: str) -> dict[str, str]:
     return value
 
 
-def header_bytes(data: mmap.mmap, where: str) -> bytes:
-    """The JSON text of the header, its length checked first."""
+def header_end(data: mmap.mmap, where: str) -> int:
+    """Where the header ends and the tensors begin, once the length before it makes sense."""
     size = len(data)
     length = int.from_bytes(data[:8], "little")
     foreign = foreign_content(data[:64])
     if size >= 8 and 2 <= length <= min(MAX_HEADER, size - 8) and data[8:9] == b"{":
-        return data[8 : 8 + length]
+        return 8 + length
     if foreign:
         raise CheckpointError(f"{where}: is {foreign}")
     if size < 8:
@@ -147,16 +146,15 @@ def header_bytes(data: mmap.mmap, where: str) -> bytes:
 
 def parse_header(data: mmap.mmap, where: str) -> tuple[dict[str, Entry], dict[str, str]]:
     """Every rule of the format, on a mapped file: the entries by name, and the metadata."""
-    raw = header_bytes(data, where)
-    header = parse_json(raw.rstrip(b" "), f"{where}: its header", CheckpointError)
+    start = header_end(data, where)
+    with memoryview(data) as content, content[8:start] as raw:
+        header = parse_json(raw, f"{where}: its header", CheckpointError)
     metadata = check_metadata(header.pop("__metadata__", {}), where)
-    if len(header) > MAX_TENSORS:
-        raise CheckpointError(f"{where}: has {len(header)} tensors; the limit is {MAX_TENSORS}")
     entries = {}
     for name, spec in header.items():
         check_name(name, where)
-        entries[name] = parse_entry(name, spec, 8 + len(raw), where)
-    check_layout(entries, 8 + len(raw), len(data), where)
+        entries[name] = parse_entry(name, spec, start, where)
+    check_layout(entries, start, len(data), where)
     return entries, metadata
 
 
@@ -214,6 +212,25 @@ def make_header(tensors: Iterable[Written], metadata: Mapping[str, str]) -> byte
     return len(text).to_bytes(8, "little") + text
 
 
+def content_of(tensor: Written) -> bytes | memoryview:
+    """The bytes of a tensor as the file has them; an array's are not copied if they lie so."""
+    name, dtype, shape, source = tensor
+    data = source() if callable(source) else source
+    if isinstance(data, np.ndarray):
+        if data.dtype != ARRAYS[dtype] or data.shape != shape:
+            raise ValueError(f"tensor {name} is {data.dtype} {data.shape}, not {dtype} {shape}")
+        return np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
+    if len(data) != math.prod(shape) * BITS[dtype] // 8:
+        raise ValueError(f"tensor {name} has {len(data)} bytes, not those of its shape")
+    return data
+
+
+def write_content(file: BinaryIO, digest: Any, content: bytes | memoryview) -> None:
+    """Write and digest the bytes of one tensor."""
+    file.write(content)
+    digest.update(content)
+
+
 def write_file(path: Path, tensors: Iterable[Written], metadata: Mapping[str, str]) -> str:
     """Write a file whole or not at all, one tensor in memory at a time; returns its sha256.
 
@@ -222,21 +239,7 @@ def write_file(path: Path, tensors: Iterable[Written], metadata: Mapping[str, st
     tensors = list(tensors)
     digest = hashlib.sha256()
     with replacing(path) as file:
-        header = make_header(tensors, metadata)
-        file.write(header)
-        digest.update(header)
-        for name, dtype, shape, source in tensors:
-            data = source() if callable(source) else source
-            content = data if isinstance(data, bytes) else array_bytes(name, dtype, shape, data)
-            if len(content) != math.prod(shape) * BITS[dtype] // 8:
-                raise ValueError(f"tensor {name} has {len(content)} bytes, not its shape's")
-            file.write(content)
-            digest.update(content)
+        write_content(file, digest, make_header(tensors, metadata))
+        for tensor in tensors:
+            write_content(file, digest, content_of(tensor))
     return digest.hexdigest()
-
-
-def array_bytes(name: str, dtype: str, shape: tuple[int, ...], array: np.ndarray) -> memoryview:
-    """The bytes of an array as the file has them, without a copy if they lie so in memory."""
-    if array.dtype != ARRAYS[dtype] or array.shape != shape:
-        raise ValueError(f"tensor {name} is {array.dtype} {array.shape}, not {dtype} {shape}")
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -8,7 +8,8 @@ from typing import Any
 from ..errors import LlamaError
 
 MAX_DIGITS = 20  # 2⁶⁴ has 20; Python itself refuses more than 4,300 with a ValueError
-MAX_VALUES = 1_000_000  # commas and brackets; each may cost a hundred bytes once parsed
+MAX_VALUES = 200_000  # each may cost a hundred bytes once it is parsed
+CHUNK = 1 << 20
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
@@ -50,17 +51,23 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def parse_json(raw: bytes, where: str, error: type[LlamaError]) -> Any:
+def check_values(raw: bytes | memoryview, where: str, error: type[LlamaError]) -> None:
+    """Raise `error` if the text can hold more than MAX_VALUES: each needs a comma or a bracket."""
+    pieces = (bytes(raw[i : i + CHUNK]) for i in range(0, len(raw), CHUNK))
+    if sum(piece.count(mark) for piece in pieces for mark in (b",", b"{", b"[")) > MAX_VALUES:
+        raise error(f"{where}: has more than {MAX_VALUES:,} values, and no real one has as many")
+
+
+def parse_json(raw: bytes | memoryview, where: str, error: type[LlamaError]) -> Any:
     """What `raw` says, or `error` with one sentence that begins with `where`.
 
     The number of values is bounded before anything is built: memory stays a small multiple of the
     text. UTF-8 without a byte-order mark is the only encoding.
     """
-    if sum(raw.count(mark) for mark in (b",", b"{", b"[")) > MAX_VALUES:
-        raise error(f"{where}: has more than {MAX_VALUES:,} values, which is no real file's number")
+    check_values(raw, where, error)
     try:
         return json.loads(
-            raw.decode("utf-8"),
+            str(raw, "utf-8"),
             object_pairs_hook=unique,
             parse_int=whole,
             parse_float=real,
