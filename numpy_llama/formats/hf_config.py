@@ -79,7 +79,9 @@ def check_architecture(raw: Mapping[str, Any]) -> None:
         if field in raw and not any(same(raw[field], value) for value in values):
             raise ConfigError(f"{field} {shown(raw[field])} is not supported: it changes the model")
     layers = raw.get("layer_types")
-    if layers is not None and layers != ["full_attention"] * len(layers):
+    if layers is not None and (
+        not isinstance(layers, list) or layers != ["full_attention"] * len(layers)
+    ):
         raise ConfigError(f"layer_types {shown(layers)} is not supported, only full_attention is")
 
 
@@ -126,6 +128,8 @@ def rope_from_hf(raw: Mapping[str, Any]) -> tuple[float, RopeScaling]:
             f"partial_rotary_factor {shown(fields['partial_rotary_factor'])} is not supported"
         )
     required, optional = ROPE_FIELDS[kind]
+    if ORIGINAL in fields:
+        require_count(ORIGINAL, fields[ORIGINAL], MAX_COUNTS["max_context"])
     if kind == "yarn" and "factor" not in fields and ORIGINAL in fields:
         fields["factor"] = raw["max_position_embeddings"] / fields[ORIGINAL]
     for name in required:
@@ -181,7 +185,7 @@ def read_fields(raw: Mapping[str, Any]) -> LlamaConfig:
             raise ConfigError(f"{name} is missing")
     for name, ours in COUNTS.items():
         require_count(name, raw[name], MAX_COUNTS[ours])
-    for name in ("num_key_value_heads", "head_dim", ORIGINAL):
+    for name in ("num_key_value_heads", "head_dim"):
         if raw.get(name) is not None:
             require_count(name, raw[name], MAX_COUNTS["max_context"])
     require_positive("rms_norm_eps", raw["rms_norm_eps"], or_zero=True)

@@ -81,6 +81,18 @@ def is_buffer(theirs: str) -> bool:
     return BUFFER.fullmatch(theirs) is not None
 
 
+def by_our_names(source: Path, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """The tensors of a Llama under our names; CheckpointError for any that is not one of them."""
+    ours = {}
+    for theirs, tensor in tensors.items():
+        name = our_name(theirs)
+        if name is not None:
+            ours[name] = tensor
+        elif not is_buffer(theirs):
+            raise CheckpointError(f"{source}: tensor {shown(theirs)} is not part of a Llama")
+    return ours
+
+
 def same_values(a: StoredTensor, b: StoredTensor) -> bool:
     """Whether two tensors hold the same bits, looked at a few rows at a time."""
     if (a.dtype, a.shape) != (b.dtype, b.shape) or a.dtype not in ARRAYS:
@@ -130,9 +142,7 @@ def checkpoint_from_hf_tensors(
     """A Checkpoint from a parsed config.json and tensors under Hugging Face's names."""
     config_file = source / CONFIG if source.is_dir() else source.parent / CONFIG
     config = config_from_hf(raw_config, str(config_file))
-    # A name that is not ours stays as it is: check_tensors will refuse it by that name.
-    ours = {our_name(name) or name: t for name, t in tensors.items() if not is_buffer(name)}
-    ours = drop_tied_head(source, config.tied_head, ours)
+    ours = drop_tied_head(source, config.tied_head, by_our_names(source, tensors))
     check_tensors(source, config, ours)
     check_dtypes(source, ours)
     return Checkpoint(source, format_name, config, ours, rope_layout="half-split")
