@@ -7,17 +7,30 @@ of the opcodes: CPython, Lib/pickletools.py.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from ..errors import CheckpointError
 from .torch_calls import CALLABLE, STORAGES, Refused, Storage, View, whole
 
-MAX_OPS = 500_000  # the largest Llama, 405B, needs about 40,000
+MAX_OPS = 200_000  # the largest Llama, 405B, needs about 40,000
 
 
 class Global(str):
     """A dotted name that the pickle mentions. It is never looked up in a module."""
+
+
+class Flat(tuple):
+    """A tuple without tuples in it. Calls need those and tuples of those; no deeper is a weight."""
+
+
+def make_tuple(items: Iterable[Any]) -> tuple[Any, ...]:
+    """A tuple of two levels at most: what deeper ones cost in time and memory has no bound."""
+    made = tuple(items)
+    inner = [item for item in made if isinstance(item, tuple)]
+    if not all(isinstance(item, Flat) for item in inner):
+        raise Refused("has tuples in tuples in tuples")
+    return made if inner else Flat(made)
 
 
 class Machine:
@@ -123,7 +136,7 @@ class Machine:
 
     def tuple_of(self, count: int) -> None:
         items = [self.pop() for _ in range(count)]
-        self.stack.append(tuple(reversed(items)))
+        self.stack.append(make_tuple(reversed(items)))
 
     def put(self, index: int) -> None:
         if index > MAX_OPS:
@@ -188,7 +201,7 @@ OPCODES: dict[int, Callable[[Machine], None]] = {
     0x85: lambda m: m.tuple_of(1),
     0x86: lambda m: m.tuple_of(2),
     0x87: lambda m: m.tuple_of(3),
-    ord("t"): lambda m: m.stack.append(tuple(m.pop_to_mark())),
+    ord("t"): lambda m: m.stack.append(make_tuple(m.pop_to_mark())),
     ord("}"): lambda m: m.stack.append({}),
     ord("s"): lambda m: m.set_items([m.pop(), m.pop()][::-1]),
     ord("u"): lambda m: m.set_items(m.pop_to_mark()),

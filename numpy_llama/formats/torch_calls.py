@@ -67,7 +67,7 @@ def make_view(storage: Any, offset: Any, shape: Any, strides: Any) -> View:
         raise Refused(
             f"has a tensor that reaches beyond the {storage.length} elements of its storage"
         )
-    return View(storage, offset, shape, strides)
+    return View(storage, offset, tuple(shape), tuple(strides))
 
 
 def rebuild_tensor(*args: Any) -> View:
