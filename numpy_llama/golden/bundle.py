@@ -127,7 +127,7 @@ def tap_shape(name: str, config: LlamaConfig, T: int) -> tuple[int, ...]:
 
 
 def load(directory: Path) -> Bundle:
-    """Read a golden. Raises InputError, or CheckpointError of its values, for one that is broken."""
+    """Read a golden. Raises InputError or CheckpointError for one that is broken."""
     path = directory / JSON
     if not path.is_file():
         raise InputError(f"{directory}: is not a golden: it has no {JSON}")

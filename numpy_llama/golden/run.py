@@ -5,7 +5,7 @@ not show in which steps it was made, unless the model is wrong.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -171,6 +171,10 @@ def rows_of(name: str, array: np.ndarray, rows: slice | list[int]) -> np.ndarray
     return array[:, rows] if row_axis(name) == 1 else array[rows]
 
 
-def iterate_taps(n_layers: int, given: Collection[str]) -> Iterator[str]:
-    """The taps `given`, in causal order."""
-    return (name for name in tap_names(n_layers) if name in given)
+def last_rows(name: str, array: np.ndarray, n: int) -> np.ndarray:
+    """The last n rows of a joined tap; of scores and probs, as seen among those n alone."""
+    rows = array.shape[row_axis(name)]
+    if rows <= n:
+        return array
+    tail = rows_of(name, array, slice(rows - n, None))
+    return tail[..., rows - n :] if tap_axes(name)[-1] == "S" else tail

@@ -107,7 +107,7 @@ FAULTS = (
         "decode-position-plus-1-gap",
         "position",
         "Decode steps are one position too far, and leave a row of zeros in the cache.",
-        "from p = len(prompt) on, position and cache row are p + 1; row len(prompt) is 0 and is seen",
+        "from len(prompt) on, position and cache row are p + 1; row len(prompt) is 0 and seen",
         "llama3.np, generate()",
         "The first decode step has the position and the cache row len(prompt), counted from 0.",
         skip_a_row,

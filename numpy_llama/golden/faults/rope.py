@@ -284,7 +284,7 @@ FAULTS = (
         "rope",
         "The extension of the context (rope_scaling) is not applied.",
         "fᵢ = θ^(-2i/hd), and no attention factor",
-        "tiny-vllm#1, mlxcel#1355 (the file says rope_type, not type), llama.cpp#8676, unsloth#6197",
+        "tiny-vllm#1, mlxcel#1355 (the file says rope_type, not type), llama.cpp#8676",
         "Apply rope_scaling of the config; its kind is under rope_type, in old files under type.",
         config_with(rope_scaling=RopeScaling()),
         scaled("linear", "dynamic", "llama3", "yarn"),
