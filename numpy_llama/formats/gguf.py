@@ -183,10 +183,11 @@ def check_vocabulary(header: GGUFHeader, vocab_size: int) -> None:
         entries = header.metadata.get(f"tokenizer.ggml.{name}")
         if entries is None:
             continue
-        if not isinstance(entries, list | np.ndarray) or len(entries) != vocab_size:
-            held = len(entries) if isinstance(entries, list | np.ndarray) else shown(entries)
+        if not isinstance(entries, list | np.ndarray):
+            raise CheckpointError(f"{header.path}: tokenizer.ggml.{name} is not an array")
+        if len(entries) != vocab_size:
             raise CheckpointError(
-                f"{header.path}: tokenizer.ggml.{name} has {held} entries, "
+                f"{header.path}: tokenizer.ggml.{name} has {len(entries)} entries, "
                 f"but there are {vocab_size} embeddings"
             )
 
