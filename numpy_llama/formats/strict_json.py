@@ -12,7 +12,7 @@ MAX_VALUES = 200_000  # each may cost a hundred bytes once it is parsed
 CHUNK = 1 << 20
 
 _short = reprlib.Repr()
-_short.maxstring = _short.maxother = 60
+_short.maxstring = _short.maxother = 100
 _short.maxlist = 8
 
 
