@@ -25,7 +25,7 @@ def no_progress(done: int, total: int, what: str) -> None:
 
 
 def fault_errors(bundle: Bundle, fault: Fault, model: Llama) -> dict[str, float]:
-    """How far from the golden a model with this fault is, per tap; ∞ where it gives other shapes."""
+    """How far from the golden a model with this fault is, per tap; ∞ for another shape."""
     T = len(bundle.schedule.tokens)
     taps = run(*fault.apply(model, bundle.schedule), bundle.values.keys())
     errors = {}

@@ -1,4 +1,4 @@
-"""What a golden was recorded with. Its bits do not depend on it; when they do, this says on what."""
+"""What a golden was recorded with. Its bits should not depend on it; this helps when they do."""
 
 import ctypes
 import os
@@ -34,7 +34,7 @@ def blas_kernel() -> str:
 def blas_name() -> str:
     """The BLAS that NumPy was built with."""
     try:
-        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index,call-overload]
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
         return f"{blas['name']} {blas['version']}"
     except (KeyError, TypeError):
         return "unknown"
