@@ -1,5 +1,6 @@
 """Attention of the PyTorch Llama: heads, positions, the cache; each with its faults in place."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,9 +44,15 @@ class Attention:
         return torch.cat([torch.arange(0, hd, 2), torch.arange(1, hd, 2)])
 
     def half_split(self, w: Tensor) -> Tensor:
-        """Re-order the rows of each head."""
+        """Re-order the rows of each head of a projection, or of a bias."""
         heads = w.reshape(-1, self.config["head_dim"], *w.shape[1:])
         return heads[:, self.order].reshape(w.shape)
+
+    def permuted_for_queries(self, w: Tensor) -> Tensor:
+        """A key projection, turned from Hugging Face's order as if it had H heads; and back."""
+        theirs = self.half_split(w)
+        as_queries = theirs.reshape(self.config["n_heads"], 2, -1, *w.shape[1:])
+        return as_queries.transpose(1, 2).reshape(w.shape)
 
     def adjacent(self, x: Tensor) -> Tensor:
         """Heads (H, L, hd) as a tap shows them: (L, H, hd), pairs adjacent."""
@@ -67,10 +74,10 @@ class Attention:
 
         keys, values = self.remembered(k, v, i, step)
         heads = self.attended(q, keys, values, name, step)  # (H, L, hd)
-        step.tap(f"{name}.heads", heads.transpose(0, 1))
         merged = heads.transpose(0, 1).reshape(L, -1)
         if "heads-not-transposed" in self.bugs:
             merged = heads.reshape(L, -1)
+        step.tap(f"{name}.heads", merged.reshape(L, len(heads), -1))
         out = linear(merged, layer["wo"], layer.get("bo"))
         step.tap(f"{name}.attn_out", out)
         return out
@@ -84,15 +91,18 @@ class Attention:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Rotate queries and keys by their positions."""
         cos, sin = cos_sin(self.config, self.positions(q.shape[1], i, step), self.wide, self.bugs)
+        if "scale-twice" in self.bugs:
+            q = q / math.sqrt(q.shape[-1])
         if "rope-missing" in self.bugs:
             return q, k, v
-        if "rope-q-only" in self.bugs:
-            return rotate(q, cos, sin), k, v
-        if "rope-k-only" in self.bugs:
-            return q, rotate(k, cos, sin), v
-        if "rope-on-v" in self.bugs:
-            v = rotate(v[..., self.order], cos, sin)[..., torch.argsort(self.order)]
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
+        if "rope-on-v" in self.bugs:  # whose pairs are adjacent: nothing has re-ordered them
+            turned = rotate(v[..., self.order], cos, sin, self.bugs)
+            v = turned[..., torch.argsort(self.order)]
+        if "rope-k-only" not in self.bugs:
+            q = rotate(q, cos, sin, self.bugs)
+        if "rope-q-only" not in self.bugs:
+            k = rotate(k, cos, sin, self.bugs)
+        return q, k, v
 
     def positions(self, L: int, i: int, step: Step) -> Tensor:
         """The positions of a chunk."""

@@ -31,6 +31,11 @@ wo-transposed attention-bias-missing window-4096
 gate-up-swapped silu-of-product gelu-tanh gelu-erf relu sigmoid gate-missing
 residual-after-norm residual-missing-attention residual-missing-ffn parallel-residual head-tied
 embed-scaled layer-last-missing layer-first-repeated logits-previous-row bos-missing bos-doubled
+
+norm-inverted norm-float16
+rope-adjacent rope-permute-k-with-q-heads rope-theta-1e6 rope-head-dim-assumed rope-scaling-linear
+rope-positions-bf16 scale-heads mask-upper-left-decode mask-skipped-with-cache
+gate-up-weights-swapped up-missing mlp-bias-missing head-zero
 """.split()
 
 HARMLESS = {"rope-from-1"}
@@ -52,20 +57,37 @@ INVENTED = {
 
 LLAMA3 = RopeScaling("llama3", factor=8.0, original_context=24, high_freq_factor=2.0)
 
+SQUARE = tiny_config(
+    dim=64,
+    n_heads=8,
+    rope_theta=50000.0,
+    norm_eps=2e-4,
+    rope_scaling=LLAMA3,
+    attention_bias=True,
+    mlp_bias=True,
+)
 CONFIGS = {
     # D ≠ H·hd, K ≠ G, untied, θ and ε that are none of the usual ones
     "grouped": tiny_config(rope_theta=20000.0, norm_eps=3e-5),
     # D = H·hd, so that a transposed matrix fits; biases; Llama 3.1's frequencies
-    "square": tiny_config(
-        dim=48, rope_theta=50000.0, norm_eps=2e-4, rope_scaling=LLAMA3, attention_bias=True
-    ),
+    "square": SQUARE,
+    # the same, its blocks adding little to the residual stream, as those of a trained model do
+    "calm": SQUARE,
+    # more than the 256 positions that bfloat16 tells apart
+    "long": tiny_config(n_layers=1, max_context=300),
 }
 NEEDS_SQUARE = {
-    "wq-transposed", "wo-transposed", "attention-bias-missing",
-    "rope-scaling-missing", "rope-scaling-2pi",
+    "wq-transposed", "wo-transposed", "attention-bias-missing", "mlp-bias-missing",
+    "rope-scaling-missing", "rope-scaling-2pi", "rope-scaling-linear",
+    "rope-permute-k-with-q-heads",
 }  # fmt: skip
 
-EMBEDDING_SIZE = 0.05  # so small that the ε of the first norm is seen
+# Sizes of the embeddings, and of what a block adds; where the first is small, ε of a norm is seen.
+SIZES = {"grouped": (0.05, 1.0), "square": (0.05, 1.0), "calm": (0.3, 0.1), "long": (1.0, 1.0)}
+
+PROMPT = {"grouped": 18, "square": 18, "calm": 18, "long": 290}  # tokens
+CHUNK = {"grouped": 11, "square": 11, "calm": 11, "long": 290}
+DECODE = 6
 
 
 @dataclass(frozen=True)
@@ -85,16 +107,23 @@ class Case:
 
 @cache
 def case(name: str) -> Case:
-    """The case of a name in CONFIGS."""
-    config = CONFIGS[name]
+    """The case of a name in CONFIGS; the answer is what the model itself says."""
+    config, (embedding, branch) = CONFIGS[name], SIZES[name]
     tensors = random_tensors(config, seed=3)
-    tensors["tok_embeddings"] = tensors["tok_embeddings"] * EMBEDDING_SIZE
-    tokens = random_tokens(config, 24, seed=4)
-    return Case(config, tensors, (tuple(tokens[:11]), tuple(tokens[11:18])), tuple(tokens[18:]))
+    tensors["tok_embeddings"] *= embedding
+    for i in range(config.n_layers):
+        tensors[f"layers.{i}.wo"] *= branch
+        tensors[f"layers.{i}.w_down"] *= branch
+    tokens = random_tokens(config, PROMPT[name], seed=4)
+    chunks = tuple(tuple(tokens[at : at + CHUNK[name]]) for at in range(0, len(tokens), CHUNK[name]))
+    answer = TorchLlama(asdict(config), tensors).greedy(chunks, DECODE)
+    return Case(config, tensors, chunks, tuple(answer))
 
 
 def case_for(fault: str) -> str:
     """The name of a case that shows a fault."""
+    if fault == "rope-positions-bf16":
+        return "long"
     return "square" if fault in NEEDS_SQUARE else "grouped"
 
 

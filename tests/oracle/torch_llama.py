@@ -17,6 +17,19 @@ from .torch_attention import Attention, Step, linear
 from .torch_records import Records
 from .torch_stages import Bugs, activation, rms_norm
 
+# Tensors of a block that are easily taken for each other, and those that are easily forgotten.
+SWAPS = (
+    ("k-v-swapped", "wk", "wv"),
+    ("k-v-swapped", "bk", "bv"),
+    ("norm-swapped", "attn_norm", "ffn_norm"),
+    ("gate-up-weights-swapped", "w_gate", "w_up"),
+    ("gate-up-weights-swapped", "b_gate", "b_up"),
+)
+BIASES = {
+    "attention-bias-missing": ("bq", "bk", "bv", "bo"),
+    "mlp-bias-missing": ("b_gate", "b_up", "b_down"),
+}
+
 
 class TorchLlama:
     """A model with a cache of its own, that runs one sequence.
@@ -43,8 +56,11 @@ class TorchLlama:
         self.lm_head = tensors.get("lm_head", self.embeddings)
         if "head-tied" in self.bugs:
             self.lm_head = self.embeddings
+        if "head-zero" in self.bugs:
+            self.lm_head = torch.zeros_like(self.lm_head)
         self.layers = [self.layer_weights(tensors, i) for i in self.layer_indices()]
-        self.last_logits: Tensor | None = None
+        self.records: Records = []
+        self.length = self.prompt_length = 0
 
     def layer_indices(self) -> list[int]:
         """Which block's weights stand at each place."""
@@ -52,25 +68,27 @@ class TorchLlama:
         if "layer-last-missing" in self.bugs:
             return list(range(N - 1))
         if "layer-first-repeated" in self.bugs:
-            return [max(i - 1, 0) for i in range(N)]
+            return [0] * N
         return list(range(N))
 
     def layer_weights(self, tensors: Mapping[str, Tensor], i: int) -> dict[str, Tensor]:
         """The tensors of one block; the rows of queries and keys in half-split order."""
         prefix = f"layers.{i}."
         layer = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        if "attention-bias-missing" in self.bugs:
-            layer = {name: t for name, t in layer.items() if name not in ("bq", "bk", "bv", "bo")}
-        if "k-v-swapped" in self.bugs:
-            layer["wk"], layer["wv"] = layer["wv"], layer["wk"]
-            if "bk" in layer:
-                layer["bk"], layer["bv"] = layer["bv"], layer["bk"]
-        if "norm-swapped" in self.bugs:
-            layer["attn_norm"], layer["ffn_norm"] = layer["ffn_norm"], layer["attn_norm"]
+        for bug, biases in BIASES.items():
+            if bug in self.bugs:
+                layer = {name: t for name, t in layer.items() if name not in biases}
+        for bug, one, other in SWAPS:
+            if bug in self.bugs and one in layer:
+                layer[one], layer[other] = layer[other], layer[one]
         if "wq-transposed" in self.bugs:
             layer["wq"] = layer["wq"].T
         if "wo-transposed" in self.bugs:
             layer["wo"] = layer["wo"].T
+        if "rope-permute-k-with-q-heads" in self.bugs:
+            layer |= {
+                n: self.attention.permuted_for_queries(layer[n]) for n in ("wk", "bk") if n in layer
+            }
         for name in ("wq", "wk", "bq", "bk"):
             if name in layer:
                 layer[name] = self.attention.half_split(layer[name])
@@ -78,21 +96,40 @@ class TorchLlama:
 
     def run(self, prompt: Sequence[Sequence[int]], answer: Sequence[int] = ()) -> Records:
         """The taps of every step: the prompt chunk by chunk, then the answer token by token."""
+        for _ in range(2 if "cache-stale" in self.bugs else 1):
+            self.records = []  # the cache, and the length, are what should be emptied too
+            self.prefill(prompt)
+            for token in answer:
+                self.step([token], decode=True)
+        return self.records
+
+    def greedy(self, prompt: Sequence[Sequence[int]], count: int) -> list[int]:
+        """The most likely continuation of the prompt."""
+        for _ in range(2 if "cache-stale" in self.bugs else 1):
+            self.prefill(prompt)
+            answer: list[int] = []
+            for _ in range(count):
+                answer.append(int(self.records[-1]["logits"][-1].argmax()))
+                self.step(answer[-1:], decode=True)
+        return answer
+
+    def prefill(self, prompt: Sequence[Sequence[int]]) -> None:
+        """Read the prompt, chunk by chunk."""
         chunks = [list(chunk) for chunk in prompt]
         if "bos-missing" in self.bugs:
             chunks[0] = chunks[0][1:]
         if "bos-doubled" in self.bugs:
             chunks[0] = chunks[0][:1] + chunks[0]
+        self.prompt_length = self.length + sum(map(len, chunks))
+        for chunk in chunks:
+            self.step(chunk, decode=False)
 
-        length, start = sum(map(len, chunks)), 0
-        records: Records = []
-        for number, tokens in enumerate([*chunks, *([token] for token in answer)]):
-            record: dict[str, Tensor] = {}
-            step = Step(start, length, number >= len(chunks), record.__setitem__)
-            self.forward(tokens, step)
-            records.append(record)
-            start += len(tokens)
-        return records
+    def step(self, tokens: Sequence[int], decode: bool) -> None:
+        """Run a few tokens after those before, and record every tap."""
+        record: dict[str, Tensor] = {}
+        self.forward(tokens, Step(self.length, self.prompt_length, decode, record.__setitem__))
+        self.records.append(record)
+        self.length += len(tokens)
 
     @torch.no_grad()
     def forward(self, tokens: Sequence[int], step: Step) -> Tensor:
@@ -112,16 +149,14 @@ class TorchLlama:
         if "invented-logit-softcap" in self.bugs:
             logits = 30 * torch.tanh(logits / 30)
         if "logits-previous-row" in self.bugs:
-            before = logits[:1] if self.last_logits is None else self.last_logits
-            self.last_logits = logits[-1:]
-            logits = torch.cat([before, logits[:-1]])
+            logits = torch.cat([logits[:1], logits[:-1]])
         step.tap("logits", logits)
         return logits
 
     def block(self, x: Tensor, i: int, step: Step) -> Tensor:
         """Attention and feed-forward, each added to the residual stream: (L, D)."""
         layer, name = self.layers[i], f"layers.{i}"
-        if "norm-post" in self.bugs:
+        if {"norm-post", "norm-post-sum"} & self.bugs:
             return self.post_norm_block(x, i, step)
         normed = self.norm(x, layer["attn_norm"], f"{name}.attn_norm", step)
         attended = self.attention(normed, layer, i, step)
@@ -146,15 +181,24 @@ class TorchLlama:
         return x + out
 
     def post_norm_block(self, x: Tensor, i: int, step: Step) -> Tensor:
-        """The block of the first Transformer: the norms after the sums."""
+        """The block with its norms after attention and feed-forward.
+
+        They stand after the sums, as in the first Transformer, or before them, as in OLMo 2.
+        """
         layer, name = self.layers[i], f"layers.{i}"
-        x = x + self.attention(x, layer, i, step)
-        x = self.norm(x, layer["attn_norm"], f"{name}.attn_norm", step)
-        step.tap(f"{name}.resid_mid", x)
-        x = x + self.feed_forward(x, layer, name, step)
-        x = self.norm(x, layer["ffn_norm"], f"{name}.ffn_norm", step)
-        step.tap(f"{name}.resid_post", x)
-        return x
+        after_sum = "norm-post-sum" in self.bugs
+
+        def added(x: Tensor, out: Tensor, part: str, tap: str) -> Tensor:
+            gain = layer[part]
+            if after_sum:
+                x = self.norm(x + out, gain, f"{name}.{part}", step)
+            else:
+                x = x + self.norm(out, gain, f"{name}.{part}", step)
+            step.tap(f"{name}.{tap}", x)
+            return x
+
+        x = added(x, self.attention(x, layer, i, step), "attn_norm", "resid_mid")
+        return added(x, self.feed_forward(x, layer, name, step), "ffn_norm", "resid_post")
 
     def norm(self, x: Tensor, gain: Tensor, name: str, step: Step) -> Tensor:
         """RMSNorm and its taps."""

@@ -42,18 +42,20 @@ def rms_norm(
 ) -> tuple[Tensor, Tensor]:
     """The normalised rows (L, D), and the statistic that they were divided by (L,)."""
     eps = norm_epsilon(eps, bugs)
-    wide = x.to(torch.bfloat16 if "norm-bf16" in bugs else wide_dtype)
+    if "norm-bf16" in bugs:
+        wide_dtype = torch.bfloat16
+    if "norm-float16" in bugs:
+        wide_dtype = torch.float16
+    wide = x.to(wide_dtype)
     if "norm-mean-centred" in bugs:
         wide = wide - wide.mean(-1, keepdim=True)
 
-    square = mean_square(wide, bugs)
-    statistic = (square + eps).sqrt()
-    y = wide * torch.rsqrt(square + eps)
+    inverse = torch.rsqrt(mean_square(wide, bugs) + eps)
     if "norm-eps-outside-sqrt" in bugs:
-        statistic = square.sqrt() + eps
-        y = wide / statistic
+        inverse = 1 / (mean_square(wide, bugs).sqrt() + eps)
     if "norm-inverted" in bugs:
-        y = wide / torch.rsqrt(square + eps)
+        inverse = 1 / inverse
+    y = wide * inverse
     if "norm-twice" in bugs:
         y = y * torch.rsqrt(mean_square(y, bugs) + eps)
 
@@ -62,7 +64,7 @@ def rms_norm(
         y = y * (1 + gain)
     elif "norm-weight-missing" not in bugs:
         y = y * gain
-    return y, statistic[:, 0].to(x.dtype)
+    return y, 1 / inverse[:, 0].to(x.dtype)
 
 
 def inverse_frequencies(config: dict[str, Any], wide: torch.dtype, bugs: Bugs) -> Tensor:
@@ -72,12 +74,18 @@ def inverse_frequencies(config: dict[str, Any], wide: torch.dtype, bugs: Bugs) -
         theta = 10000.0
     if "rope-theta-5e5" in bugs:
         theta = 500000.0
+    if "rope-theta-1e6" in bugs:
+        theta = 1000000.0
     if "invented-theta-doubled" in bugs:
         theta *= 2
 
     step = 1 if "rope-exponent" in bugs else 2
     pairs = torch.arange(0, step * (hd // 2), step, dtype=torch.int64).to(wide)
-    f = 1.0 / (theta ** (pairs / (config["dim"] if "rope-dim" in bugs else hd)))
+    if "rope-dim" in bugs:
+        hd = config["dim"]
+    if "rope-head-dim-assumed" in bugs:
+        hd = config["dim"] / config["n_heads"]
+    f = 1.0 / (theta ** (pairs / hd))
     if "rope-scaling-missing" not in bugs:
         f = scaled(f, config["rope_scaling"], config["max_context"], bugs)
     return f.bfloat16().to(wide) if "rope-inv-freq-bf16" in bugs else f
@@ -87,7 +95,7 @@ def scaled(f: Tensor, scaling: dict[str, Any], max_context: int, bugs: Bugs) -> 
     """The frequencies after the extension of the context: none, linear, or Llama 3.1's."""
     if scaling["type"] == "default":
         return f
-    if scaling["type"] == "linear":
+    if scaling["type"] == "linear" or "rope-scaling-linear" in bugs:
         return f / scaling["factor"]
     if scaling["type"] != "llama3":
         raise NotImplementedError(scaling["type"])
@@ -112,6 +120,8 @@ def cos_sin(
     """cos and sin of every angle, written twice: (L, hd), for features i and i + hd/2."""
     if "rope-from-1" in bugs:
         positions = positions + 1
+    if "rope-positions-bf16" in bugs:
+        positions = positions.bfloat16()
     angle = positions.to(wide)[:, None] * inverse_frequencies(config, wide, bugs)
     angle = torch.cat([angle, angle], -1)
     cos, sin = angle.cos(), angle.sin()
@@ -122,10 +132,14 @@ def cos_sin(
     return cos, sin
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, bugs: Bugs) -> Tensor:
     """Rotate feature i of each head with feature i + hd/2: (H, L, hd)."""
-    first, second = x.chunk(2, -1)
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    if "rope-adjacent" in bugs:
+        even, odd = x[..., 0::2], x[..., 1::2]
+        cos, sin = cos.chunk(2, -1)[0], sin.chunk(2, -1)[0]
+        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).reshape(x.shape)
+    first, second = x.chunk(2, -1)
     return x * cos + torch.cat([-second, first], -1) * sin
 
 
@@ -138,8 +152,8 @@ def score_scale(config: dict[str, Any], bugs: Bugs) -> float:
         return 1 / math.sqrt(config["dim"])
     if "scale-head-dim" in bugs:
         return 1 / hd
-    if "scale-twice" in bugs:
-        return 1 / math.sqrt(hd) / math.sqrt(hd)
+    if "scale-heads" in bugs:
+        return 1 / math.sqrt(config["n_heads"])
     return 1 / math.sqrt(hd)
 
 
@@ -147,9 +161,9 @@ def visible(start: int, L: int, S: int, bugs: Bugs) -> Tensor:
     """Which keys each query may see: (L, S), True where it may."""
     query = torch.arange(start, start + L)[:, None]
     key = torch.arange(S)[None, :]
-    if "mask-upper-left" in bugs and L > 1:
+    if "mask-upper-left-decode" in bugs or ("mask-upper-left" in bugs and L > 1):
         query = query - start  # as if the chunk were the whole sequence
-    if "mask-missing" in bugs:
+    if "mask-missing" in bugs or ("mask-skipped-with-cache" in bugs and start > 0):
         return torch.ones(L, S, dtype=torch.bool)
     if "mask-one-ahead" in bugs:
         return key <= query + 1
@@ -193,6 +207,8 @@ def activation(gate: Tensor, up: Tensor, bugs: Bugs) -> Tensor:
         return gate.sigmoid() * up
     if "gate-missing" in bugs:
         return up
+    if "up-missing" in bugs:
+        return functional.silu(gate)
     if "invented-tanh-gate" in bugs:
         return gate.tanh() * up
     if "invented-up-plus-one" in bugs:
