@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_llama.attention import attend, attend_blocked, causal_mask, softmax
@@ -70,7 +70,6 @@ def test_the_first_token_takes_the_first_value_and_equal_keys_their_mean(attenti
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@settings(deadline=None)
 @given(
     L=st.integers(1, 12),
     past=st.integers(0, 9),
