@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from ..errors import CheckpointError
 from .torch_calls import CALLABLE, STORAGES, Refused, Storage, View, whole
 
-MAX_OPS = 200_000  # the largest Llama, 405B, needs about 40,000
+MAX_OPS = 100_000  # the largest Llama, 405B, needs about 35,000
 
 
 class Global(str):
