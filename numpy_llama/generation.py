@@ -58,19 +58,21 @@ def generate(
     seed: int = 0,
     stop_ids: Collection[int] = (),
     cache: KVCache | None = None,
+    before: Sequence[int] = (),
 ) -> Iterator[int]:
     """Yield the tokens that follow `prompt`, each as soon as it is known.
 
     Ends after `max_tokens`, before a token of `stop_ids`, or when the cache is full; at first use
-    `cache` may already hold what precedes the prompt. Default: a cache just large enough.
+    `cache` may already hold tokens that precede the prompt: those of `before`, which are seen by
+    the repetition penalty, and not fed again. Default: a cache just large enough.
     Raises InputError for a prompt that does not fit, NumericError when a logit is not finite.
     """
     if cache is None:
         cache = model.new_cache(min(len(prompt) + max_tokens, model.config.max_context))
     check_context(len(prompt), cache.capacity - cache.length)
     rng = np.random.default_rng(seed)
-    sequence = list(prompt)
-    fed = sequence  # first the whole prompt, then each token by itself
+    sequence = [*before, *prompt]
+    fed = list(prompt)  # first the whole prompt, then each token by itself
     for _ in range(max_tokens):
         logits = to_host(model.forward(fed, cache, last_only=True)[-1])
         check_finite(model, sequence, logits)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..errors import LlamaError
+from .chat import chat
 from .convert import convert
 from .generate import generate
 from .info import info
@@ -56,11 +57,12 @@ def main() -> None:
     \b
     llama-np pull smollm2-135m             get a small real model
     llama-np generate "Once upon a time"   continue a text
+    llama-np chat                          converse
     llama-np info smollm2-135m             what a model is, and what it needs
     """
 
 
-for command in (generate, logits, tokenize, info, convert, pull):
+for command in (generate, chat, logits, tokenize, info, convert, pull):
     main.add_command(command)
 
 

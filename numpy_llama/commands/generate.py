@@ -11,12 +11,14 @@ from typing import Any
 import click
 
 from .options import (
+    chat_template_option,
     context_option,
     device_option,
     dtype_option,
     model_option,
     read_prompt,
     several,
+    system_option,
     threads_option,
 )
 
@@ -147,6 +149,13 @@ def peak_memory() -> int:
     is_flag=True,
     help="Read the names of special tokens in the prompt as those tokens.",
 )
+@click.option(
+    "--chat",
+    is_flag=True,
+    help="Take the prompt as a message to an assistant, and print the answer.",
+)
+@system_option
+@chat_template_option
 @click.option("--echo", is_flag=True, help="Print the prompt before its continuation.")
 @dtype_option
 @device_option
@@ -168,6 +177,9 @@ def generate(
     stop: tuple[str, ...],
     ignore_eos: bool,
     special: bool,
+    chat: bool,
+    system: str | None,
+    chat_template: str | None,
     echo: bool,
     dtype: str,
     device: str,
@@ -177,8 +189,12 @@ def generate(
 ) -> None:
     """Continue PROMPT: an argument, `-` or piped standard input, or -f FILE.
 
-    Prints the continuation as it comes, and nothing else, to stdout.
+    Prints the continuation (with --chat, the answer) as it comes, and nothing else, to stdout.
     """
+    if not chat and (system is not None or chat_template is not None):
+        raise click.UsageError("-s and --chat-template are for --chat")
+    if chat and special:
+        raise click.UsageError("--special is for raw prompts: a message is always text")
     text = read_prompt(prompt, file)
     begun = time.perf_counter()
     from ..backend import open_device
@@ -196,14 +212,19 @@ def generate(
     path = find_model(model)
     llama = load_model(path, dtype, to_device=open_device(device).to_device)
     tokenizer = load_tokenizer(path)
-    tokens = tokenizer.encode(text, special=special)
+    stop_ids = tokenizer.eos_ids
+    if chat:
+        tokens, stop_ids, ends = encode_message(tokenizer, chat_template, system, text)
+        stop = (*stop, *ends)
+    else:
+        tokens = tokenizer.encode(text, special=special)
 
     limit = context or llama.config.max_context
     check_context(len(tokens), limit)
     if max_tokens < 0:
         max_tokens = limit  # the cache ends it
     cache = llama.new_cache(min(limit, len(tokens) + max_tokens))
-    stop_ids = () if ignore_eos else tokenizer.eos_ids
+    stop_ids = () if ignore_eos else stop_ids
     seed = secrets.randbits(32) if seed is None else seed
     stats = Stats(str(path), seed, time.perf_counter() - begun, len(tokens))
 
@@ -229,6 +250,18 @@ def generate(
             print(stats.line(), file=sys.stderr)
         if stats_json:
             write_json(stats_json, asdict(stats))
+
+
+def encode_message(
+    tokenizer: Any, choice: str | None, system: str | None, text: str
+) -> tuple[list[int], tuple[int, ...], tuple[str, ...]]:
+    """The tokens of a conversation of one message; the ids and the texts that end its answer."""
+    from ..chat import answer_ends, encode_chat, message, open_template
+
+    opening = [message("system", system)] if system else []
+    with open_template(tokenizer, choice) as template:
+        tokens = encode_chat(tokenizer, template, [*opening, message("user", text)])
+        return tokens, *answer_ends(tokenizer, template)
 
 
 def write_json(path: Path, value: Any) -> None:

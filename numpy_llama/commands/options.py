@@ -42,6 +42,20 @@ context_option = click.option(
     help="Positions in the KV cache. Default: what is needed, up to the model's own context.",
 )
 
+system_option = click.option(
+    "-s",
+    "--system",
+    "--system-prompt",
+    "system",
+    metavar="TEXT",
+    help="The system message: what the model is told before the conversation.",
+)
+chat_template_option = click.option(
+    "--chat-template",
+    metavar="FILE",
+    help="A Jinja file, or llama2, llama3, chatml or zephyr, in place of the model's own template.",
+)
+
 
 def set_threads(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
     """Tell the BLAS how many threads to use, before NumPy loads it."""

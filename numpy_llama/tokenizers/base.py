@@ -88,6 +88,10 @@ class Tokenizer(ABC):
         """How the vocabulary's file writes an id of the vocabulary."""
 
     @abstractmethod
+    def control_ids(self) -> dict[str, int]:
+        """The control tokens by name: what `special` reads as tokens, and nobody may forge."""
+
+    @abstractmethod
     def save(self, directory: Path) -> None:
         """Write Hugging Face tokenizer files, which `load_tokenizer` reads back to an equal one."""
 

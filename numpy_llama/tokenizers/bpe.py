@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import MissingExtraError, TokenizerError
 from .base import Settings, Tokenizer
 from .bpe_spec import bos_template, check_spec, decoding, token_bytes
-from .files import parse_vocabulary, read_bytes, write_bytes
+from .files import parse_json, read_bytes, write_bytes
 from .hf_settings import read_settings, write_settings
 
 
@@ -33,7 +33,7 @@ class BytePairTokenizer(Tokenizer):
 
     def __init__(self, text: str, settings: Settings, source: Path, rule: str = ""):
         super().__init__(settings)
-        spec = check_spec(parse_vocabulary(text.encode("utf-8"), source), source)
+        spec = check_spec(parse_json(text.encode("utf-8"), source), source)
         self._letters, self.strips = decoding(spec, source)
         added = spec.get("added_tokens") or []
         ids = [*spec["model"]["vocab"].values(), *(entry["id"] for entry in added)]
@@ -76,6 +76,9 @@ class BytePairTokenizer(Tokenizer):
             return self._verbatim[token]
         text = self._engine.id_to_token(token)
         return b"" if text is None else token_bytes(text, self._letters)
+
+    def control_ids(self) -> dict[str, int]:
+        return {self.id_name(token): token for token in self._control}
 
     def id_name(self, token: int) -> str:
         return self._engine.id_to_token(token) or f"<unassigned {token}>"
