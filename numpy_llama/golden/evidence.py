@@ -1,0 +1,87 @@
+"""What a candidate gave, to be compared with any run: the golden's model, or one with faults."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import LlamaConfig
+from ..taps import tap_names
+from .bundle import Bundle, tap_shape
+from .lookalikes import given_rows
+from .measure import relative_rms, tap_error
+from .run import Schedule, last_rows, row_axis, rows_of
+from .verdict import Candidate
+
+Taps = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The candidate's taps that can be compared, in causal order.
+
+    They may have other numbers of rows than the golden: a missing or doubled first token makes one
+    row less or more. Runs and candidates are lined up at their last rows.
+    """
+
+    values: Mapping[str, np.ndarray]
+    rows: Mapping[str, list[int]]  # of taps of which only some rows were given
+    schedule: Schedule
+
+    def cut(self, name: str, run: np.ndarray) -> np.ndarray | None:
+        """The rows of a run that the candidate gives of a tap; None if it cannot have them."""
+        got = self.values[name]
+        if name in self.rows:
+            cut = rows_of(name, last_rows(name, run, len(self.schedule.tokens)), self.rows[name])
+        else:
+            cut = last_rows(name, run, got.shape[row_axis(name)])
+        return cut if cut.shape == got.shape else None
+
+    def error_between(self, name: str, got: np.ndarray | None, want: np.ndarray | None) -> float:
+        """The error of one array of a tap against another, both cut; ∞ where one is missing."""
+        if got is None or want is None:
+            return math.inf
+        if want.shape[row_axis(name)] != len(self.schedule.tokens):
+            return relative_rms(got, want)
+        return tap_error(name, got, want, self.schedule)
+
+    def errors(self, taps: Taps) -> dict[str, float]:
+        """Of each tap, the candidate's error against a run."""
+        return {
+            name: self.error_between(name, got, self.cut(name, taps[name]))
+            if name in taps
+            else math.inf
+            for name, got in self.values.items()
+        }
+
+    def floors(self, noisy: Taps, exact: Taps) -> dict[str, float]:
+        """Of each tap, the error of one run against another."""
+        return {
+            name: self.error_between(name, self.cut(name, noisy[name]), self.cut(name, exact[name]))
+            for name in self.values
+            if name in noisy and name in exact
+        }
+
+
+def usable(name: str, array: np.ndarray, config: LlamaConfig) -> bool:
+    """Whether an array could be a tap of some run of this model, if perhaps of other rows."""
+    if array.dtype.kind != "f" or array.ndim <= row_axis(name):
+        return False
+    rows = array.shape[row_axis(name)]
+    return array.shape == tap_shape(name, config, rows) and bool(np.isfinite(array).all())
+
+
+def gather(bundle: Bundle, candidate: Candidate) -> Evidence:
+    """The evidence in a candidate that `recognise` has been over."""
+    values, rows = {}, {}
+    for name in tap_names(bundle.config.n_layers):
+        array = candidate.values.get(name)
+        if array is None or name not in bundle.values:
+            continue
+        partial = name in candidate.rows
+        if partial:
+            rows[name] = given_rows(bundle, candidate, name)
+        if usable(name, array, bundle.config) or (partial and np.isfinite(array).all()):
+            values[name] = array
+    return Evidence(values, rows, bundle.schedule)
