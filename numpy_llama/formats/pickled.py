@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from ..errors import CheckpointError
+from .strict_json import shown
 from .torch_calls import CALLABLE, STORAGES, Refused, Storage, View, whole
 
 MAX_OPS = 100_000  # the largest Llama, 405B, needs about 35,000
@@ -108,7 +109,7 @@ class Machine:
             if type(key) is not str:
                 raise Refused("has a table whose key is not text")
             if key in table:
-                raise Refused(f"has the name {key[:80]!r} twice in a table")
+                raise Refused(f"has the name {shown(key)} twice in a table")
             table[key] = value
         self.stack.append(table)
 
@@ -153,7 +154,7 @@ class Machine:
     def global_name(self) -> None:
         name = Global(f"{self.line()}.{self.line()}")
         if name not in CALLABLE and name not in STORAGES:
-            raise Refused(f"names {name}, which weights do not need; it was not run")
+            raise Refused(f"names {shown(name)}, which weights do not need; it was not run")
         self.stack.append(name)
 
     def reduce(self) -> None:
@@ -181,7 +182,7 @@ class Machine:
             case _:
                 raise Refused("refers to something that is not a storage")
         if self.storages.setdefault(key, storage) != storage:
-            raise Refused(f"describes the storage {key[:80]!r} in two ways")
+            raise Refused(f"describes the storage {shown(key)} in two ways")
         self.stack.append(storage)
 
 
@@ -230,5 +231,5 @@ def read_state_dict(program: bytes, source: object) -> dict[str, View]:
         refuse("holds no table of tensors; save model.state_dict(), not the model")
     for name, value in table.items():
         if not isinstance(value, View):
-            refuse(f"holds {name[:80]!r}, which is not a tensor; save model.state_dict()")
+            refuse(f"holds {shown(name)}, which is not a tensor; save model.state_dict()")
     return table

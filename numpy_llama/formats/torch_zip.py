@@ -16,6 +16,7 @@ from .checkpoint import StoredTensor
 from .files import check_whole, foreign_content, open_regular
 from .pickled import read_state_dict
 from .safetensors import ARRAYS
+from .strict_json import shown
 from .torch_calls import View
 from .zip_archive import STORED, ZIP, Archive, Member, open_archive
 
@@ -53,15 +54,15 @@ def stored_member(archive: Archive, name: str, most: int | None = None) -> Membe
     """A member that is there, is not compressed, and has at most `most` bytes."""
     member = archive.members.get(name)
     if member is None:
-        raise CheckpointError(f"{archive.path}: the member {name!r} is missing")
+        raise CheckpointError(f"{archive.path}: the member {shown(name)} is missing")
     if member.method != STORED:
         raise CheckpointError(
-            f"{archive.path}: the member {name!r} is compressed, and torch.save compresses "
+            f"{archive.path}: the member {shown(name)} is compressed, and torch.save compresses "
             f"nothing; {SAVE_AGAIN}"
         )
     if most is not None and member.size > most:
         raise CheckpointError(
-            f"{archive.path}: the member {name!r} has {member.size} bytes, more than {most}"
+            f"{archive.path}: the member {shown(name)} has {member.size} bytes, more than {most}"
         )
     return member
 
@@ -72,7 +73,7 @@ def stored_tensor(archive: Archive, folder: str, view: View) -> StoredTensor:
     member = stored_member(archive, f"{folder}data/{view.storage.key}")
     if member.size != view.storage.length * dtype.itemsize:
         raise CheckpointError(
-            f"{archive.path}: the member {member.name!r} has {member.size} bytes, and "
+            f"{archive.path}: the member {shown(member.name)} has {member.size} bytes, and "
             f"{view.storage.length} elements of {view.storage.dtype} are not as many"
         )
     offset = member.offset + view.offset * dtype.itemsize

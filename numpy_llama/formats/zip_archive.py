@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from .files import map_file, open_regular
+from .strict_json import shown
 
 ZIP = b"PK\3\4"  # in front of each member, and so at the start of the file
 MAX_MEMBERS = 10_000
@@ -109,7 +110,8 @@ class Directory:
         while len(extra) >= 4:
             kind, length = struct.unpack_from("<2H", extra)
             if kind == 1:
-                wide = struct.iter_unpack("<Q", extra[4 : 4 + length - length % 8])
+                data = extra[4 : 4 + length]
+                wide = struct.iter_unpack("<Q", data[: len(data) // 8 * 8])
                 return [next(wide, (f,))[0] if f == IN_EXTRA_32 else f for f in fields]
             extra = extra[4 + length :]
         return fields
@@ -140,17 +142,17 @@ class Directory:
         header = self.unpack("<4s5H3I2H", start, ZIP)
         _, its_flags, its_method, _, _, _, its_packed, its_size, name_length, extra_length = header
         if (its_flags | flags) & ENCRYPTED_OR_PATCHED:
-            raise self.refuse(f"has an encrypted member {name!r}")
+            raise self.refuse(f"has an encrypted member {shown(name)}")
         if self.piece(start + 30, name_length) != raw or its_method != method:
-            raise self.refuse(f"describes its member {name!r} in two ways")
+            raise self.refuse(f"describes its member {shown(name)} in two ways")
         extra = self.piece(start + 30 + name_length, extra_length)
         if not its_flags & SIZES_FOLLOW and self.sizes([its_size, its_packed], extra) != [
             size,
             packed,
         ]:
-            raise self.refuse(f"gives two sizes for its member {name!r}")
+            raise self.refuse(f"gives two sizes for its member {shown(name)}")
         if method not in (STORED, DEFLATED) or (method == STORED and size != packed):
-            raise self.refuse(f"packs its member {name!r} in a way that is not known")
+            raise self.refuse(f"packs its member {shown(name)} in a way that is not known")
         return Member(name, start + 30 + name_length + extra_length, packed, size, method, start)
 
     def name(self, raw: bytes, flags: int) -> str:
@@ -160,7 +162,7 @@ class Directory:
         except UnicodeDecodeError:
             raise self.refuse("has a member whose name is not UTF-8") from None
         if "\\" in name or "\0" in name or {"", ".", ".."} & set(name.split("/")):
-            raise self.refuse(f"has a member with the unsafe name {name[:80]!r}")
+            raise self.refuse(f"has a member with the unsafe name {shown(name)}")
         return name
 
 
@@ -171,12 +173,12 @@ def open_archive(path: Path) -> Archive:
     members: dict[str, Member] = {}
     for member in directory.entries():
         if member.name in members:
-            raise directory.refuse(f"has the member {member.name!r} twice")
+            raise directory.refuse(f"has the member {shown(member.name)} twice")
         members[member.name] = member
     end = 0
     for member in sorted(members.values(), key=lambda member: member.start):
         if member.start < end:
-            raise directory.refuse(f"has a member {member.name!r} that overlaps another")
+            raise directory.refuse(f"has a member {shown(member.name)} that overlaps another")
         end = member.offset + member.packed
     if end > directory.start:
         raise directory.refuse("has a member that reaches into its directory")

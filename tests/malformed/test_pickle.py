@@ -205,7 +205,7 @@ def test_p6_protocol_9_is_refused(tmp_path: Path) -> None:
 BOMBS = {
     "a million tuples within each other": b")" + b"\x85" * 1_000_000 + b".",
     "tuples that double 60 times": b")" + b"q\0h\0\x86" * 60 + b".",
-    "a million remembered values": b"".join(b"}r" + struct.pack("<I", i) for i in range(MAX_OPS)),
+    "a million remembered values": b"".join(b"Nr" + struct.pack("<I", i) for i in range(MAX_OPS)),
     "a million marks": b"(" * 1_000_000,
     "six million bytes of text": text("x" * 6_000_000) * 2,
 }
@@ -393,6 +393,49 @@ def test_p12_headers_that_lie_are_refused(tmp_path: Path, case: str) -> None:
 
     edit(path, edits)
     refused(lambda: read_tensors(path), str(path), "zip archive")
+
+
+@pytest.mark.parametrize(
+    "extra", [b"\1\0\x10\0" + bytes(11), b"\1\0\0\0", b"\1\0\xff\xff" + bytes(24)]
+)
+def test_p12_a_zip64_field_that_is_too_short_is_refused(tmp_path: Path, extra: bytes) -> None:
+    path = tmp_path / "x.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in MEMBERS.items():
+            entry = zipfile.ZipInfo(name)
+            entry.extra = b"\x99\x99\0\0" + b"\x99" * (len(extra) - 4)
+            archive.writestr(entry, data)
+    data = bytearray(path.read_bytes())
+    entry_at = data.rindex(b"PK\1\2")
+    struct.pack_into("<3I", data, entry_at + 20, 0xFFFFFFFF, 0xFFFFFFFF, data[entry_at + 28])
+    at = entry_at + 46 + len("archive/data/0")
+    data[at : at + len(extra)] = extra
+    path.write_bytes(data)
+    refused(lambda: read_tensors(path), str(path), "zip archive")
+
+
+def test_a_member_beyond_4_gigabytes_is_found(tmp_path: Path) -> None:
+    """Offsets that do not fit 32 bits are in the extra field; the file is a sparse one."""
+    path = write_zip(tmp_path / "x.pth", MEMBERS)
+    whole = path.read_bytes()
+    front, directory = whole.rindex(b"PK\3\4"), whole.index(b"PK\1\2")
+    last, end = whole.rindex(b"PK\1\2"), whole.index(b"PK\5\6")
+    far = 5 << 30
+    entry = bytearray(whole[last:end])
+    struct.pack_into("<H", entry, 30, 12)
+    struct.pack_into("<I", entry, 42, 0xFFFFFFFF)
+    listing = whole[directory:last] + entry + struct.pack("<2HQ", 1, 8, far)
+    start = far + directory - front
+    end_64 = b"PK\6\6" + struct.pack("<Q2H2I4Q", 44, 45, 45, 0, 0, 2, 2, len(listing), start)
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, start + len(listing), 1)
+    end_32 = b"PK\5\6" + struct.pack("<4H2IH", 0, 0, 2, 2, len(listing), 0xFFFFFFFF, 0)
+    with path.open("r+b") as file:
+        file.truncate(front)
+        file.seek(far)
+        file.write(whole[front:directory] + listing + end_64 + locator + end_32)
+    with frugal(megabytes=1), swift():
+        tensor = read_tensors(path)["w"]
+    np.testing.assert_array_equal(tensor.load().ravel(), np.arange(6))
 
 
 def test_p12_quoted_overlap_is_refused(tmp_path: Path) -> None:
