@@ -1,7 +1,7 @@
 # Everything installs into .venv, by itself, when it is first needed.
 PYTHON ?= python3
 BIN := .venv/bin
-PROMPT ?= Once upon a time
+PROMPT ?= Once upon a time, there was a llama
 export PROMPT
 
 .DEFAULT_GOAL := help
@@ -11,7 +11,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: model ## install, get a small real model, continue a text: make run PROMPT="…"
-	@$(BIN)/llama-np generate --echo -v -n 100 -- "$$PROMPT"
+	@$(BIN)/llama-np generate --echo -v -n 64 -- "$$PROMPT"
 
 model: .venv/run ## get the model that `make run` uses into weights/
 	@$(BIN)/llama-np pull smollm2-135m >/dev/null

@@ -62,13 +62,14 @@ def beside(directory: Path) -> Path | None:
     return next((path for path in (json, model, binary) if path.is_file()), None)
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
+def load_tokenizer(source: str | Path) -> Tokenizer:
     """The tokenizer of a model: of a directory, a GGUF file, weights beside it, or its own file.
 
     Settings (BOS, EOS, chat template) come from the Hugging Face files of the same directory.
     Raises TokenizerError when there is none or it is broken, MissingExtraError when reading it
     needs a package that is not installed.
     """
+    path = Path(source)
     if not path.exists():
         raise TokenizerError(f"{path}: does not exist")
     if path.is_file() and (head_of(path).startswith(b"GGUF") or path.name.startswith("tokenizer")):

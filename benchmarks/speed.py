@@ -1,0 +1,155 @@
+"""`make bench`: speed and memory on the real model, each against its bar.
+
+A speed is a ratio: the model against its own matrix products alone, run in turn in this process,
+so that a machine that is slow, or slows down, slows both. Needs weights/smollm2-135m.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+
+from numpy_llama import Llama, LlamaConfig, Weights, attend_blocked, load_model
+from numpy_llama.formats.checkpoint import layer_shapes
+from numpy_llama.library import DEFAULT_MODEL, find_model
+from numpy_llama.model import LayerWeights
+
+MATRICES = ("wq", "wk", "wv", "wo", "w_gate", "w_up", "w_down")
+ROUNDS = 9
+DECODED = 16  # tokens a round
+PREFILLED = 512
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def ratio(bare: Callable[[], object], whole: Callable[[], object]) -> tuple[float, float, float]:
+    """The speed of `whole` relative to `bare`, and the seconds of each: medians of paired rounds."""
+    bare()  # warm: pages of the weights, threads of the BLAS
+    whole()
+    pairs = [(seconds(bare), seconds(whole)) for _ in range(ROUNDS)]
+    a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return statistics.median(x / y for x, y in pairs), a, b
+
+
+def matrix_products(model: Llama, L: int) -> None:
+    """Every product of a weight matrix in a forward of L tokens, logits of the last one only."""
+    for layer in model.weights.layers:
+        for name in MATRICES:
+            w = getattr(layer, name)
+            INPUTS[L, w.shape[1]] @ w.T
+    INPUTS[1, model.config.dim] @ model.weights.lm_head.T
+
+
+INPUTS: dict[tuple[int, int], np.ndarray] = {}
+
+
+def make_inputs(model: Llama) -> None:
+    """Random activations to multiply, made beforehand: one for each length and width."""
+    rng = np.random.default_rng(0)
+    c = model.config
+    for L in (1, PREFILLED):
+        for width in {c.dim, c.hidden_dim, c.n_heads * c.head_dim}:
+            INPUTS[L, width] = rng.standard_normal((L, width), dtype=np.float32)
+
+
+def decode_speed(model: Llama) -> tuple[float, float, float]:
+    cache = model.new_cache(64 + DECODED)
+    model.forward(list(range(64)), cache)
+
+    def bare() -> None:
+        for _ in range(DECODED):
+            matrix_products(model, 1)
+
+    def whole() -> None:
+        cache.truncate(64)
+        for token in range(DECODED):
+            model.forward([token], cache)
+
+    return ratio(bare, whole)
+
+
+def prefill_speed(model: Llama) -> tuple[float, float, float]:
+    tokens = list(range(PREFILLED))
+    cache = model.new_cache(PREFILLED)
+
+    def whole() -> None:
+        cache.truncate(0)
+        model.forward(tokens, cache, last_only=True)
+
+    return ratio(lambda: matrix_products(model, PREFILLED), whole)
+
+
+def small_model() -> Llama:
+    """A random model with head_dim 64, small enough for a prefill of 8,192 tokens."""
+    config = LlamaConfig(256, 2, 4, 2, 64, 512, 1000, 8192, tied_head=True)
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape, dtype=np.float32) / np.float32(16)
+
+    def layer() -> LayerWeights:
+        return LayerWeights(**{name: draw(*shape) for name, shape in layer_shapes(config).items()})
+
+    table = draw(config.vocab_size, config.dim)
+    layers = tuple(layer() for _ in range(config.n_layers))
+    return Llama(config, Weights(table, layers, draw(config.dim), table), attend_blocked)
+
+
+def prefill_memory(model: Llama, L: int) -> int:
+    """The most bytes that a prefill of L tokens holds, beyond the weights and the cache."""
+    cache = model.new_cache(L)
+    tokens = [i % 1000 for i in range(L)]
+    tracemalloc.start()
+    model.forward(tokens, cache, last_only=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def whole_process(*args: str) -> float:
+    """The median wall time of a command of the command line, its file cache warm."""
+    command = [sys.executable, "-m", "numpy_llama", *args]
+    run = lambda: subprocess.run(command, capture_output=True, check=True)  # noqa: E731
+    run()
+    return statistics.median(seconds(run) for _ in range(5))
+
+
+def report(what: str, figure: str, bar: str, met: bool) -> None:
+    print(f"{'ok  ' if met else 'FAIL'}  {what:<58} {figure:<26} bar {bar}", flush=True)
+
+
+def main() -> None:
+    model = load_model(find_model(DEFAULT_MODEL))
+    make_inputs(model)
+
+    speed, a, b = decode_speed(model)
+    figure = f"{speed:.2f} ({DECODED / b:.0f} of {DECODED / a:.0f} tokens/s)"
+    report("decode, of its matrix-vector products alone", figure, "≥ 0.80", speed >= 0.80)
+
+    speed, a, b = prefill_speed(model)
+    figure = f"{speed:.2f} ({PREFILLED / b:.0f} of {PREFILLED / a:.0f} tokens/s)"
+    report("prefill of 512 tokens, of its matrix products alone", figure, "≥ 0.55", speed >= 0.55)
+
+    small = small_model()
+    short, long = prefill_memory(small, 1024), prefill_memory(small, 8192)
+    figure = f"{long / short:.2f} ({short >> 20} → {long >> 20} MiB)"
+    report("memory of a prefill of 8,192 tokens over 1,024", figure, "≤ 8.5", long / short <= 8.5)
+
+    path = str(find_model(DEFAULT_MODEL))
+    first = whole_process("generate", "One day a small llama", "-n", "1", "-m", path)
+    report("load to first token of 5, whole process", f"{first:.2f} s", "≤ 1.5 s", first <= 1.5)
+
+    quick = whole_process("--help")
+    report("llama-np --help, whole process", f"{quick:.2f} s", "≤ 0.4 s", quick <= 0.4)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What the documents show is what happens: their commands, outputs, programs and numbers."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from numpy_llama.commands import main
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[tuple[Path, str]]:
+    """Every fenced block of a language in the documents."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [(path, text) for path in DOCUMENTS for text in pattern.findall(path.read_text())]
+
+
+def sessions() -> list[tuple[str, str]]:
+    """Each `$ command` of the console blocks with the output below it."""
+    found = []
+    for _, text in blocks("console"):
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((command, output))
+    return found
+
+
+def matches(shown: str, actual: str) -> bool:
+    """Whether the output is the one shown, where … stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in shown.rstrip("\n").split("…"))
+    return re.fullmatch(pattern, actual.rstrip("\n"), re.DOTALL) is not None
+
+
+def environment() -> dict[str, str]:
+    """This Python's commands first on the path, and none of the user's own settings."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "LLAMA_NP", "MFLAGS"))
+    }
+    return inherited | {"PATH": path}
+
+
+@pytest.mark.smollm2
+@pytest.mark.parametrize(("command", "output"), sessions())
+def test_a_command_prints_what_the_document_shows(command, output):
+    if command.startswith("make") and not (ROOT / ".venv" / "run").exists():
+        pytest.skip("make has not installed into .venv here")
+    if command.startswith("llama-np") and not shutil.which("llama-np", path=environment()["PATH"]):
+        pytest.skip("llama-np is not installed here")
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=ROOT, env=environment()
+    )
+    assert done.returncode == 0, done.stderr
+    assert matches(output, done.stdout), done.stdout
+
+
+PROGRAMS = re.compile(r"^```python\n(.*?)^```\n```output\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.smollm2
+def test_the_programs_print_what_is_shown_below_them():
+    programs = [match for path in DOCUMENTS for match in PROGRAMS.findall(path.read_text())]
+    assert programs
+    for program, output in programs:
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT
+        )
+        assert matches(output, done.stdout), done.stdout + done.stderr
+
+
+def test_the_reading_table_counts_the_lines_right():
+    rows = re.findall(
+        r"\]\((numpy_llama/[a-z_]+\.py)\) \| (\d+) \|", (ROOT / "README.md").read_text()
+    )
+    assert len(rows) >= 9
+    for path, lines in rows:
+        assert len((ROOT / path).read_text().splitlines()) == int(lines), path
+
+
+def test_every_command_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    for name in main.commands:
+        assert f"`{name}`" in readme, name
+
+
+def test_links_lead_to_files():
+    for path in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            assert "://" in link or (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_the_first_screen_has_the_two_commands():
+    first = (ROOT / "README.md").read_text().splitlines()[:24]
+    assert "$ make run" in first and "make test" in first
+
+
+@pytest.mark.parametrize("shown", ["abc", "a…c", "…"])
+def test_matching_knows_an_ellipsis(shown):
+    assert matches(shown, "abc\n")
+
+
+def test_matching_can_fail():
+    assert not matches("abc", "abd")
+    assert not matches("a…d", "abc")
