@@ -1,16 +1,9 @@
-"""Write any checkpoint as a Hugging Face directory: config, safetensors, the tokenizer's files.
+"""Write any checkpoint as a Hugging Face directory: config, safetensors, the tokenizer's files."""
 
-It grows under another name beside the target and is renamed when it is whole, so that a directory
-with the target's name is never half a model. What an interrupted conversion had finished is
-written down in a journal, and taken up by the next run of the same command.
-"""
-
-import hashlib
-import json
-import os
-import shutil
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,16 +12,15 @@ import numpy as np
 from ..errors import CheckpointError, LlamaError
 from ..rope import half_split_from_adjacent
 from .checkpoint import Checkpoint, StoredTensor, expected_shapes
-from .files import replacing, sync_directory
-from .floats import bf16_to_f32, f16_to_f32, f32_to_bf16
+from .files import replacing
+from .floats import bf16_to_f32, f16_to_f32, f32_to_bf16, f64_to_f32_odd
+from .growing import GrowingDirectory, check_place, write_json
 from .hf_config import config_to_hf
 from .huggingface import CONFIG, INDEX, SINGLE, hf_name
 from .safetensors import ARRAYS, write_file
 
 Target = Literal["keep", "f32", "f16", "bf16"]
 TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-JOURNAL = "conversion.json"
-HEADROOM = 1 << 24  # bytes of disk, for headers, the tokenizer and the file system itself
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Planned:
     @property
     def nbytes(self) -> int:
         """Bytes that it takes in the target."""
-        return int(np.prod(self.shape, dtype=object)) * ARRAYS[self.dtype].itemsize
+        return math.prod(self.shape) * ARRAYS[self.dtype].itemsize
 
 
 # — the tensors —
@@ -59,7 +51,7 @@ def widened(array: np.ndarray, dtype: str) -> np.ndarray:
 def narrowed(x: np.ndarray, dtype: str, name: str) -> np.ndarray:
     """Floats rounded to a stored dtype; CheckpointError where one would become infinite."""
     if dtype == "BF16":
-        array = f32_to_bf16(x.astype(np.float32, copy=False))
+        array = f32_to_bf16(f64_to_f32_odd(x) if x.dtype == np.float64 else x)
         too_large = (array & 0x7FFF) == 0x7F80
     else:
         with np.errstate(over="ignore"):  # looked for below, and named
@@ -123,10 +115,15 @@ def plan_shards(plan: list[Planned], shard_size: float) -> dict[str, list[Planne
     return {f"model-{i:05}-of-{total:05}.safetensors": s for i, s in enumerate(shards, 1)}
 
 
+def total_bytes(plan: list[Planned]) -> int:
+    """Bytes of these tensors in the target."""
+    return sum(planned.nbytes for planned in plan)
+
+
 def make_index(shards: Mapping[str, list[Planned]]) -> dict[str, Any]:
     """model.safetensors.index.json: which shard has which tensor."""
     where = {hf_name(planned.name): file for file, plan in shards.items() for planned in plan}
-    size = sum(planned.nbytes for plan in shards.values() for planned in plan)
+    size = sum(total_bytes(plan) for plan in shards.values())
     return {"metadata": {"total_size": size}, "weight_map": where}
 
 
@@ -138,37 +135,10 @@ def main_dtype(plan: list[Planned]) -> str:
     return TORCH_NAMES[max(sizes, key=lambda dtype: sizes[dtype])]
 
 
-# — the target —
+# — the directory —
 
 
-def check_target(checkpoint: Checkpoint, target: Path, force: bool) -> None:
-    """Raise CheckpointError if the target must not be written, or may not be replaced."""
-    source, place = checkpoint.source.resolve(), target.resolve()
-    if place == source or place in source.parents:
-        raise CheckpointError(f"{target}: is or contains the source; choose another directory")
-    if not target.exists() and not target.is_symlink():
-        return
-    if target.is_symlink() or not target.is_dir():
-        raise CheckpointError(f"{target}: is not a directory; choose another name")
-    if not any(target.iterdir()):
-        return
-    if not force:
-        raise CheckpointError(f"{target}: exists already; replace it with --force")
-    held = {file.name for file in target.iterdir()}
-    if CONFIG not in held or not held & {SINGLE, INDEX}:
-        raise CheckpointError(f"{target}: is not a converted model, so --force does not remove it")
-
-
-def check_space(directory: Path, needed: int) -> None:
-    """Raise CheckpointError if the disk has no room for `needed` bytes."""
-    free = shutil.disk_usage(directory).free
-    if free < needed + HEADROOM:
-        raise CheckpointError(
-            f"{directory}: the conversion needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        )
-
-
-def file_state(path: Path) -> dict[str, list[int]]:
+def file_states(path: Path) -> dict[str, list[int]]:
     """Size and time of a file, or of each file of a directory: they change when the source does."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     states = {file.name: file.stat() for file in files if file.is_file()}
@@ -176,14 +146,14 @@ def file_state(path: Path) -> dict[str, list[int]]:
 
 
 def make_recipe(
-    checkpoint: Checkpoint, shards: Mapping[str, list[Planned]], provenance: Mapping[str, str]
+    checkpoint: Checkpoint, shards: Mapping[str, list[Planned]], metadata: Mapping[str, str]
 ) -> dict[str, Any]:
-    """All that the bytes of the shards depend on. A journal with another recipe is of no use."""
+    """All that the bytes of the shards depend on."""
     return {
         "source": str(checkpoint.source.resolve()),
-        "files": file_state(checkpoint.source),
+        "source_files": file_states(checkpoint.source),
         "rope_layout": checkpoint.rope_layout,
-        "provenance": dict(provenance),
+        "metadata": dict(metadata),
         "shards": {
             file: [[p.name, p.source.dtype, p.dtype, list(p.shape)] for p in plan]
             for file, plan in shards.items()
@@ -191,92 +161,50 @@ def make_recipe(
     }
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class Journal:
-    """The shards that are finished, by sha256, in a file beside them."""
-
-    def __init__(self, directory: Path, recipe: Mapping[str, Any]):
-        """Take up the journal in `directory` if it has the same recipe; else begin with nothing."""
-        self.path = directory / JOURNAL
-        self.recipe = recipe
-        self.finished: dict[str, str] = {}
-        try:
-            found = json.loads(self.path.read_bytes())
-        except (OSError, ValueError):
-            found = None
-        if isinstance(found, dict) and found.get("recipe") == recipe:
-            self.finished = found["finished"]
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
-            directory.mkdir(parents=True)
-            self.save()
-
-    def save(self) -> None:
-        """Write the journal, whole."""
-        write_json(self.path, {"recipe": self.recipe, "finished": self.finished})
-
-    def add(self, file: str, sha256: str) -> None:
-        """Note that a shard is finished."""
-        self.finished[file] = sha256
-        self.save()
-
-    def has(self, file: str) -> bool:
-        """Whether a shard is finished, and is still what was written."""
-        path = self.path.parent / file
-        return file in self.finished and path.exists() and sha256_of(path) == self.finished[file]
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
-    with replacing(path) as file:
-        file.write(json.dumps(value, indent=2).encode() + b"\n")
-
-
-def move_into_place(partial: Path, target: Path) -> None:
-    """Give the finished directory its name; what had it is removed once the new one is there."""
-    replaced = target.with_name(target.name + ".replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if target.exists():
-        os.rename(target, replaced)
-    os.rename(partial, target)
-    (target / JOURNAL).unlink()
-    sync_directory(target.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
 def write_shards(
     checkpoint: Checkpoint,
     shards: Mapping[str, list[Planned]],
-    journal: Journal,
+    directory: GrowingDirectory,
     metadata: Mapping[str, str],
     progress: Callable[[int, int], None],
 ) -> None:
     """Write every shard that is not finished yet, tensor by tensor."""
-    total = sum(planned.nbytes for plan in shards.values() for planned in plan)
+    total = sum(total_bytes(plan) for plan in shards.values())
     done = 0
 
-    def counted(planned: Planned) -> Callable[[], np.ndarray]:
-        def make() -> np.ndarray:
-            nonlocal done
-            array = make_tensor(planned, checkpoint)
-            done += planned.nbytes
-            progress(done, total)
-            return array
+    def advance(nbytes: int) -> None:
+        nonlocal done
+        done += nbytes
+        progress(done, total)
 
-        return make
+    def make(planned: Planned) -> np.ndarray:
+        array = make_tensor(planned, checkpoint)
+        advance(planned.nbytes)
+        return array
 
     for file, plan in shards.items():
-        if journal.has(file):
-            done += sum(planned.nbytes for planned in plan)
-            progress(done, total)
-            continue
-        tensors = [(hf_name(p.name), p.dtype, p.shape, counted(p)) for p in plan]
-        journal.add(file, write_file(journal.path.parent / file, tensors, metadata))
+        if directory.has(file):
+            advance(total_bytes(plan))
+        else:
+            tensors = [(hf_name(p.name), p.dtype, p.shape, partial(make, p)) for p in plan]
+            directory.add(file, write_file(directory.path / file, tensors, metadata))
+
+
+def write_small_files(
+    directory: Path,
+    checkpoint: Checkpoint,
+    dtype: str,
+    tokenizer: Any,
+    extra_files: Mapping[str, bytes],
+) -> None:
+    """config.json, the tokenizer's files, and what else the caller gives."""
+    ids = {"bos_id": tokenizer.bos_id, "eos_ids": tokenizer.eos_ids} if tokenizer else {}
+    write_json(directory / CONFIG, config_to_hf(checkpoint.config, dtype, **ids))
+    if tokenizer:
+        tokenizer.save(directory)
+    for name, content in extra_files.items():
+        with replacing(directory / name) as file:
+            file.write(content)
 
 
 def convert(
@@ -292,32 +220,29 @@ def convert(
 ) -> None:
     """Write `checkpoint` to the directory `target`, which appears when it is whole.
 
-    dtype: "keep" keeps each tensor's, quantised ones become float32. progress(done, total): bytes.
-    provenance: goes into each file's metadata. extra_files: written beside the weights, by name.
-    Raises CheckpointError if the target exists (without `force`), is the source, the disk is too
-    small, or a value does not fit the dtype.
+    dtype: "keep" keeps each tensor's; quantised ones become float32. progress(done, total): bytes.
+    provenance: added to the metadata of each file. extra_files: written beside the weights.
+    Raises CheckpointError if the target exists (unless `force`), is the source, the disk is too
+    small, or a value does not fit the dtype. Interrupted, the same call goes on where it stopped.
     """
-    check_target(checkpoint, target, force)
-    metadata = {"format": "pt", "source_format": checkpoint.format, **(provenance or {})}
-    metadata.setdefault("source", checkpoint.source.name)
+    check_place(target, checkpoint.source, force, essential={SINGLE, INDEX})
     plan = plan_tensors(checkpoint, dtype)
     shards = plan_shards(plan, shard_size)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    check_space(target.parent, sum(planned.nbytes for planned in plan))
-    journal = Journal(partial, make_recipe(checkpoint, shards, metadata))
+    metadata = {"format": "pt", "converted_by": "numpy_llama", "source": checkpoint.source.name}
+    metadata |= {"source_format": checkpoint.format, **(provenance or {})}
     try:
-        write_shards(checkpoint, shards, journal, metadata, progress)
-        ids = {"bos_id": tokenizer.bos_id, "eos_ids": tokenizer.eos_ids} if tokenizer else {}
-        write_json(partial / CONFIG, config_to_hf(checkpoint.config, main_dtype(plan), **ids))
-        if tokenizer:
-            tokenizer.save(partial)
-        for name, content in (extra_files or {}).items():
-            with replacing(partial / name) as file:
-                file.write(content)
+        directory = GrowingDirectory(target, make_recipe(checkpoint, shards, metadata))
+        directory.require_space({file: total_bytes(part) for file, part in shards.items()})
+        try:
+            write_small_files(
+                directory.path, checkpoint, main_dtype(plan), tokenizer, extra_files or {}
+            )
+            write_shards(checkpoint, shards, directory, metadata, progress)
+        except LlamaError:  # it would happen again: nothing here is worth keeping
+            directory.discard()
+            raise
         if len(shards) > 1:
-            write_json(partial / INDEX, make_index(shards))  # last: without it, nothing loads
-    except LlamaError:  # it would fail again: nothing here is worth keeping
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    move_into_place(partial, target)
+            write_json(directory.path / INDEX, make_index(shards))
+        directory.put_in_place()
+    except OSError as wrong:  # a full disk, a directory without permission
+        raise CheckpointError(f"{target}: cannot be written: {wrong.strerror}") from None

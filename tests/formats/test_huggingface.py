@@ -1,4 +1,4 @@
-"""Reading Hugging Face directories: names, both spellings of RoPE, and transformers as the judge."""
+"""Reading Hugging Face directories: names, spellings of RoPE, and transformers as the judge."""
 
 import json
 from pathlib import Path
