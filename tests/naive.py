@@ -30,9 +30,13 @@ def affine(x: Vector, w: Matrix, b: Vector | None) -> Vector:
     return y if b is None else add(y, b)
 
 
+def root_mean_square(x: Vector, eps: float) -> float:
+    return math.sqrt(math.fsum(value * value for value in x) / len(x) + eps)
+
+
 def normalise(x: Vector, gain: Vector, eps: float) -> Vector:
-    mean_square = math.fsum(value * value for value in x) / len(x)
-    return [value / math.sqrt(mean_square + eps) * g for value, g in zip(x, gain, strict=True)]
+    size = root_mean_square(x, eps)
+    return [value / size * g for value, g in zip(x, gain, strict=True)]
 
 
 def silu(z: float) -> float:
@@ -119,49 +123,79 @@ def heads_of(x: Vector, hd: int) -> Matrix:
     return [x[start : start + hd] for start in range(0, len(x), hd)]
 
 
-def attention(stream: Matrix, layer: Mapping[str, Any], config: LlamaConfig) -> Matrix:
-    """Head h of position i reads the head h // G of the positions 0 … i."""
+def attention(stream: Matrix, layer: Mapping[str, Any], config: LlamaConfig) -> dict[str, Any]:
+    """Every intermediate by its name. Head h of position i reads head h // G of 0 … i."""
     hd, length = config.head_dim, len(stream)
     group = config.n_heads // config.n_kv_heads
-    queries, keys, values = [], [], []
-    for i, x in enumerate(stream):
-        q, k = affine(x, layer["wq"], layer.get("bq")), affine(x, layer["wk"], layer.get("bk"))
-        queries.append([turn(head, i, length, config) for head in heads_of(q, hd)])
-        keys.append([turn(head, i, length, config) for head in heads_of(k, hd)])
-        values.append(heads_of(affine(x, layer["wv"], layer.get("bv")), hd))
-    out = []
-    for i in range(length):
-        joined: Vector = []
-        for h in range(config.n_heads):
-            scores = [dot(queries[i][h], keys[j][h // group]) / math.sqrt(hd) for j in range(i + 1)]
-            probs = soft_maximum(scores)
-            seen = [values[j][h // group] for j in range(i + 1)]
-            joined += [
-                math.fsum(p * v[c] for p, v in zip(probs, seen, strict=True)) for c in range(hd)
-            ]
-        out.append(affine(joined, layer["wo"], layer.get("bo")))
-    return out
+    positions, heads = range(length), range(config.n_heads)
+    q = [heads_of(affine(x, layer["wq"], layer.get("bq")), hd) for x in stream]
+    k = [heads_of(affine(x, layer["wk"], layer.get("bk")), hd) for x in stream]
+    v = [heads_of(affine(x, layer["wv"], layer.get("bv")), hd) for x in stream]
+    q_rot = [[turn(head, i, length, config) for head in q[i]] for i in positions]
+    k_rot = [[turn(head, i, length, config) for head in k[i]] for i in positions]
+
+    def score(h: int, i: int, j: int) -> float:
+        return dot(q_rot[i][h], k_rot[j][h // group]) / math.sqrt(hd)
+
+    def average(h: int, i: int, c: int) -> float:
+        return math.fsum(probs[h][i][j] * v[j][h // group][c] for j in range(i + 1))
+
+    scores = [[[score(h, i, j) for j in positions] for i in positions] for h in heads]
+    probs = [
+        [soft_maximum(scores[h][i][: i + 1]) + [0.0] * (length - 1 - i) for i in positions]
+        for h in heads
+    ]
+    mixed = [[[average(h, i, c) for c in range(hd)] for h in heads] for i in positions]
+    out = [affine([y for head in row for y in head], layer["wo"], layer.get("bo")) for row in mixed]
+    return {"q": q, "k": k, "v": v, "q_rot": q_rot, "k_rot": k_rot} | {
+        "scores": scores,
+        "probs": probs,
+        "heads": mixed,
+        "attn_out": out,
+    }
 
 
-def feed_forward(x: Vector, layer: Mapping[str, Any]) -> Vector:
-    gate = affine(x, layer["w_gate"], layer.get("b_gate"))
-    up = affine(x, layer["w_up"], layer.get("b_up"))
-    hidden = [silu(g) * u for g, u in zip(gate, up, strict=True)]
-    return affine(hidden, layer["w_down"], layer.get("b_down"))
+def feed_forward(stream: Matrix, layer: Mapping[str, Any]) -> dict[str, Matrix]:
+    """Every intermediate by its name."""
+    gate = [affine(x, layer["w_gate"], layer.get("b_gate")) for x in stream]
+    up = [affine(x, layer["w_up"], layer.get("b_up")) for x in stream]
+    hidden = [
+        [silu(g) * u for g, u in zip(*rows, strict=True)] for rows in zip(gate, up, strict=True)
+    ]
+    out = [affine(x, layer["w_down"], layer.get("b_down")) for x in hidden]
+    return {"gate": gate, "up": up, "swiglu": hidden, "ffn_out": out}
 
 
-def logits(config: LlamaConfig, tensors: Mapping[str, Any], tokens: Sequence[int]) -> Matrix:
-    """The logits after each token. `tensors`: the NumPy arrays of `random_tensors`, by name."""
+def norm(stream: Matrix, gain: Vector, eps: float, name: str) -> dict[str, Any]:
+    """Every intermediate by its name."""
+    sizes = [root_mean_square(x, eps) for x in stream]
+    return {f"{name}.rms": sizes, name: [normalise(x, gain, eps) for x in stream]}
+
+
+def block(stream: Matrix, layer: Mapping[str, Any], config: LlamaConfig) -> dict[str, Any]:
+    """Every intermediate by its name."""
+    seen = norm(stream, layer["attn_norm"], config.norm_eps, "attn_norm")
+    seen |= attention(seen["attn_norm"], layer, config)
+    seen["resid_mid"] = [add(x, y) for x, y in zip(stream, seen["attn_out"], strict=True)]
+    seen |= norm(seen["resid_mid"], layer["ffn_norm"], config.norm_eps, "ffn_norm")
+    seen |= feed_forward(seen["ffn_norm"], layer)
+    after = [add(x, y) for x, y in zip(seen["resid_mid"], seen["ffn_out"], strict=True)]
+    return seen | {"resid_post": after}
+
+
+def forward(
+    config: LlamaConfig, tensors: Mapping[str, Any], tokens: Sequence[int]
+) -> dict[str, Any]:
+    """Every intermediate by its name. `tensors`: the NumPy arrays of `random_tensors`, by name."""
     lists = {name: array.tolist() for name, array in tensors.items()}
     stream = [lists["tok_embeddings"][token] for token in tokens]
+    seen: dict[str, Any] = {"embed": stream}
     for i in range(config.n_layers):
         prefix = f"layers.{i}."
         layer = {n.removeprefix(prefix): t for n, t in lists.items() if n.startswith(prefix)}
-        normed = [normalise(x, layer["attn_norm"], config.norm_eps) for x in stream]
-        stream = [add(x, y) for x, y in zip(stream, attention(normed, layer, config), strict=True)]
-        normed = [normalise(x, layer["ffn_norm"], config.norm_eps) for x in stream]
-        changes = [feed_forward(x, layer) for x in normed]
-        stream = [add(x, y) for x, y in zip(stream, changes, strict=True)]
+        inside = block(stream, layer, config)
+        seen |= {prefix + name: value for name, value in inside.items()}
+        stream = inside["resid_post"]
+    seen |= norm(stream, lists["final_norm"], config.norm_eps, "final_norm")
     head = lists["tok_embeddings" if config.tied_head else "lm_head"]
-    normed = [normalise(x, lists["final_norm"], config.norm_eps) for x in stream]
-    return [affine(x, head, None) for x in normed]
+    return seen | {"logits": [affine(x, head, None) for x in seen["final_norm"]]}
