@@ -19,6 +19,7 @@ from ...rope import (
 )
 from ...taps import Tap
 from ..precision import rotations_in_float32, round_to_bfloat16
+from ..run import Schedule
 from .fault import Change, Fault, as_array_of, config_with, layers_with, stage
 
 Frequencies = Callable[[np.ndarray, LlamaConfig], np.ndarray]
@@ -36,20 +37,18 @@ def frequencies_with(change: Frequencies) -> Change:
     return stage(OtherFrequencies)
 
 
-def exponent_halved(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
-    """θ^(-i/hd): the index of the pair where the index of its first feature belongs."""
-    return config.rope_theta ** -(np.arange(config.head_dim // 2) / config.head_dim)
+def exponent_over(divisor: Callable[[LlamaConfig], float]) -> Change:
+    """The fault of frequencies θ^(-2i/divisor), then scaled as this model's are.
 
+    That is the base θ^(hd/divisor) with the right exponent, -2i/hd.
+    """
 
-def over_dim(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
-    """θ^(-2i/D)."""
-    return base_frequencies(config.rope_theta, config.dim)[: config.head_dim // 2]
+    def apply(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+        config = model.config
+        theta = config.rope_theta ** (config.head_dim / divisor(config))
+        return config_with(rope_theta=theta)(model, schedule)
 
-
-def over_assumed_head_dim(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
-    """θ^(-2i/(D/H))."""
-    pairs = np.arange(config.head_dim // 2)
-    return config.rope_theta ** -(2 * pairs * config.n_heads / config.dim)
+    return apply
 
 
 def two_pi_misplaced(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
@@ -253,30 +252,30 @@ FAULTS = (
         "rope-exponent",
         "rope",
         "RoPE's exponent counts pairs where it should count features: i for 2i.",
-        "fᵢ = θ^(-i/hd), i = 0 … hd/2 - 1",
+        "fᵢ = θ^(-i/hd), i = 0 … hd/2 - 1, before scaling",
         "",
         "The exponent of pair i is -2i/hd.",
-        frequencies_with(exponent_halved),
+        exponent_over(lambda config: 2 * config.head_dim),
         lambda config: config.head_dim > 2,
     ),
     Fault(
         "rope-dim",
         "rope",
         "RoPE's exponent divides by the model's width, not by the head's.",
-        "fᵢ = θ^(-2i/D)",
+        "fᵢ = θ^(-2i/D), before scaling",
         "candle#2358, lmdeploy#2761",
         "The exponent of pair i is -2i/hd, with hd the width of one head.",
-        frequencies_with(over_dim),
+        exponent_over(lambda config: config.dim),
         lambda config: config.dim > config.head_dim > 2,
     ),
     Fault(
         "rope-head-dim-assumed",
         "rope",
         "RoPE takes the width of a head to be dim / n_heads, which it is not in this model.",
-        "fᵢ = θ^(-2i/(D/H))",
+        "fᵢ = θ^(-2i/(D/H)), before scaling",
         "llama.cpp#9141, candle#2358, executorch#8846",
         "Read head_dim from the config, where it is given.",
-        frequencies_with(over_assumed_head_dim),
+        exponent_over(lambda config: config.dim / config.n_heads),
         lambda config: config.head_dim > 2 and config.head_dim * config.n_heads != config.dim,
     ),
     Fault(
