@@ -115,7 +115,9 @@ def case(name: str) -> Case:
         tensors[f"layers.{i}.wo"] *= branch
         tensors[f"layers.{i}.w_down"] *= branch
     tokens = random_tokens(config, PROMPT[name], seed=4)
-    chunks = tuple(tuple(tokens[at : at + CHUNK[name]]) for at in range(0, len(tokens), CHUNK[name]))
+    chunks = tuple(
+        tuple(tokens[at : at + CHUNK[name]]) for at in range(0, len(tokens), CHUNK[name])
+    )
     answer = TorchLlama(asdict(config), tensors).greedy(chunks, DECODE)
     return Case(config, tensors, chunks, tuple(answer))
 

@@ -21,10 +21,14 @@ def joined(records: Records) -> dict[str, np.ndarray]:
 
 
 def square(parts: list[np.ndarray]) -> np.ndarray:
-    """Blocks (H, L, S), one below the other, as (H, T, T): column j is row j of the cache."""
+    """Blocks (H, L, S), one below the other, as (H, T, T).
+
+    It is wider only where the cache held more rows than it should.
+    """
     T = sum(part.shape[1] for part in parts)
-    padded = [np.pad(part, ((0, 0), (0, 0), (0, max(T - part.shape[2], 0)))) for part in parts]
-    return np.concatenate([part[:, :, :T] for part in padded], 1)
+    width = max(T, *(part.shape[2] for part in parts))
+    padded = [np.pad(part, ((0, 0), (0, 0), (0, width - part.shape[2]))) for part in parts]
+    return np.concatenate(padded, 1)
 
 
 def numpy_of(x: Tensor) -> np.ndarray:
