@@ -11,7 +11,7 @@ from ..taps import tap_names
 from .bundle import Bundle, tap_shape
 from .lookalikes import given_rows
 from .measure import relative_rms, tap_error
-from .run import Schedule, last_rows, row_axis, rows_of
+from .run import Schedule, by_key, last_rows, row_axis, rows_of
 from .verdict import Candidate
 
 Taps = Mapping[str, np.ndarray]
@@ -45,6 +45,18 @@ class Evidence:
         if want.shape[row_axis(name)] != len(self.schedule.tokens):
             return relative_rms(got, want)
         return tap_error(name, got, want, self.schedule)
+
+    def step_error(self, name: str, start: int, array: np.ndarray) -> float | None:
+        """The candidate's error against one step of a run; None if that cannot be said alone."""
+        got = self.values.get(name)
+        if (
+            got is None
+            or by_key(name)
+            or name in self.rows
+            or len(got) != len(self.schedule.tokens)
+        ):
+            return None
+        return relative_rms(got[start : start + len(array)], array)
 
     def errors(self, taps: Taps) -> dict[str, float]:
         """Of each tap, the candidate's error against a run."""

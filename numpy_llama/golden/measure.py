@@ -31,8 +31,10 @@ def tap_error(name: str, got: np.ndarray, want: np.ndarray, schedule: Schedule) 
 
     A group is a chunk of the prompt, or all decode steps together.
     """
-    groups = schedule.groups()
-    return max(relative_rms(rows_of(name, got, g), rows_of(name, want, g)) for g in groups)
+    return max(
+        relative_rms(rows_of(name, got, rows), rows_of(name, want, rows))
+        for rows in schedule.groups
+    )
 
 
 def row_errors(name: str, got: np.ndarray, want: np.ndarray) -> np.ndarray:

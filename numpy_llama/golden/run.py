@@ -4,7 +4,9 @@ A *row* is one position of the sequence. Rows of all steps are joined, so that a
 not show in which steps it was made, unless the model is wrong.
 """
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -51,7 +53,7 @@ class Schedule:
         chunks = [min(size, len(prompt) - at) for at in range(0, len(prompt), size)]
         return cls((*prompt, *decode), (*chunks, *[1] * len(decode)))
 
-    @property
+    @functools.cached_property
     def prompt(self) -> int:
         """How many rows are the prompt's: all before the decode steps at the end."""
         steps = list(self.steps)
@@ -63,6 +65,7 @@ class Schedule:
         """Whether a row was computed with the prompt, or as a decode step."""
         return "prefill" if row < self.prompt else "decode"
 
+    @functools.cached_property
     def groups(self) -> list[slice]:
         """The rows of each chunk of the prompt, then those of all decode steps together.
 
@@ -95,6 +98,7 @@ def play(model: Llama, schedule: Schedule, see: See) -> None:
         start += size
 
 
+@functools.cache
 def row_axis(name: str) -> int:
     """Which axis of a tap counts the rows: 0, but for scores and probs (H, L, S)."""
     return tap_axes(name).index("L")
@@ -105,13 +109,19 @@ def visible(T: int) -> np.ndarray:
     return np.tri(T, dtype=bool)
 
 
+@functools.cache
+def by_key(name: str) -> bool:
+    """Whether a tap has an axis of keys: scores and probs."""
+    return tap_axes(name)[-1] == "S"
+
+
 def place(name: str, array: np.ndarray, start: int, joined: np.ndarray) -> None:
     """Copy one step's array to its rows in the joined tap.
 
     Scores and probs (H, L, S) go to (H, T, T): column j is row j of the cache. A faulty model may
     look at more keys than there are rows so far; of those, the first T have a place.
     """
-    if tap_axes(name)[-1] != "S":
+    if not by_key(name):
         joined[start : start + len(array)] = array
         return
     L, S = array.shape[1:]
@@ -121,25 +131,37 @@ def place(name: str, array: np.ndarray, start: int, joined: np.ndarray) -> None:
 
 def empty_joined(name: str, array: np.ndarray, T: int) -> np.ndarray:
     """Zeros for all T rows of a tap of which one step is `array`."""
-    if tap_axes(name)[-1] == "S":
+    if by_key(name):
         return np.zeros((array.shape[0], T, T), array.dtype)
     return np.zeros((T, *array.shape[1:]), array.dtype)
 
 
+class Enough(Exception):
+    """Raised by what looks at a run, to end it early."""
+
+
+def look_away(name: str, start: int, array: np.ndarray) -> None:
+    """Look at nothing."""
+
+
 def run(
-    model: Llama, schedule: Schedule, wanted: Collection[str] | None = None
+    model: Llama,
+    schedule: Schedule,
+    wanted: Collection[str] | None = None,
+    see: See = look_away,
 ) -> dict[str, np.ndarray]:
     """Every tap (or those `wanted`) of a run, in causal order, the rows of all steps joined.
 
     Axes are the tap's with L = T rows; scores and probs are (H, T, T). Scores that a row may not
     see are 0: what an implementation keeps there is its own affair. Probabilities are kept as they
-    are: there they must be 0. Raises InputError for a tap given twice in a step.
+    are: there they must be 0. `see` is shown each array, and may raise Enough: rows that were not
+    computed by then are 0. Raises InputError for a tap given twice in a step.
     """
     T = len(schedule.tokens)
     taps: dict[str, np.ndarray] = {}
     seen: set[tuple[str, int]] = set()
 
-    def see(name: str, start: int, array: np.ndarray) -> None:
+    def keep(name: str, start: int, array: np.ndarray) -> None:
         if wanted is not None and name not in wanted:
             return
         if (name, start) in seen:
@@ -149,8 +171,10 @@ def run(
         if name not in taps:
             taps[name] = empty_joined(name, array, T)
         place(name, array, start, taps[name])
+        see(name, start, array)
 
-    play(with_scores(model, wanted), schedule, see)
+    with contextlib.suppress(Enough):
+        play(with_scores(model, wanted), schedule, keep)
     for name in taps:
         if name.endswith(".scores"):
             taps[name] = np.where(visible(T), taps[name], np.zeros((), taps[name].dtype))
@@ -161,7 +185,7 @@ def with_scores(model: Llama, wanted: Collection[str] | None) -> Llama:
     """The model with an attention that shows its scores, where they are wanted."""
     if model.attention is not attend_blocked:
         return model
-    if wanted is not None and not any(tap_axes(name)[-1] == "S" for name in wanted):
+    if wanted is not None and not any(by_key(name) for name in wanted):
         return model
     return dataclasses.replace(model, attention=attend)
 
@@ -177,4 +201,4 @@ def last_rows(name: str, array: np.ndarray, n: int) -> np.ndarray:
     if rows <= n:
         return array
     tail = rows_of(name, array, slice(rows - n, None))
-    return tail[..., rows - n :] if tap_axes(name)[-1] == "S" else tail
+    return tail[..., rows - n :] if by_key(name) else tail

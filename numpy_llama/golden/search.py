@@ -5,6 +5,7 @@ explain. The best are then run exactly, and again in the candidate's dtype: a fa
 own, and only in units of that does its distance from the candidate mean anything.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -16,11 +17,15 @@ from .evidence import Evidence
 from .faults import CATALOGUE, Fault
 from .precision import UNIT_ROUNDOFF, in_dtype
 from .record import steadied
-from .run import Schedule, run
+from .run import Enough, Schedule, See, look_away, run
 from .verdict import DIVERGENT, SUSPICIOUS, Suspect
 
-REFINED = 8  # how many of the ranked are looked at exactly
+REFINED = 8  # how many of those that come close to the candidate are looked at exactly
+FURTHER = 3  # … and of those that explain more of its beginning than the correct model does
+HOPELESS = 100.0  # floors; a fault's own noise may be larger than the correct model's, but less so
 CLOSER = 0.5  # an explanation leaves at most this share of the error that there was without it
+
+StepErrors = dict[tuple[str, int], float]  # tap and first row of a step → error
 
 
 @dataclass(frozen=True)
@@ -68,17 +73,52 @@ class Search:
     dtype: str
     progress: Progress
 
-    def play(self, faults: Iterable[Fault], dtype: str) -> dict[str, np.ndarray]:
+    def play(
+        self, faults: Iterable[Fault], dtype: str, see: See = look_away
+    ) -> dict[str, np.ndarray]:
         """The taps in evidence of a model with these faults, at a dtype."""
         model, schedule = in_dtype(self.model, dtype), self.schedule
         for fault in faults:
             model, schedule = fault.apply(model, schedule)
-        return run(model, schedule, self.evidence.values.keys())
+        if schedule != self.schedule:
+            see = look_away  # its steps are not those of the candidate
+        return run(model, schedule, self.evidence.values.keys(), see)
 
-    def screen(self, faults: tuple[Fault, ...]) -> Trial:
-        """A quick look: one run in float32, in units of the correct model's floors."""
-        errors = self.evidence.errors(self.play(faults, "float32"))
-        return Trial(faults, errors, {tap: self.floors[tap] for tap in errors})
+    def step_errors(self, faults: tuple[Fault, ...]) -> StepErrors:
+        """How far the candidate is from a model with these faults, at each tap of each step."""
+        errors: StepErrors = {}
+
+        def see(name: str, start: int, array: np.ndarray) -> None:
+            error = self.evidence.step_error(name, start, array)
+            if error is not None:
+                errors[name, start] = error
+
+        self.play(faults, "float32", see)
+        return errors
+
+    def screen(self, faults: tuple[Fault, ...], base: StepErrors | None = None) -> Trial:
+        """A quick look: one run in float32, in units of the correct model's floors.
+
+        It ends at the first tap of a step at which the candidate is off by much, and by no less
+        than it is from `base`, which these faults are to explain.
+        """
+        hopeless: dict[str, float] = {}
+
+        def see(name: str, start: int, array: np.ndarray) -> None:
+            error = self.evidence.step_error(name, start, array)
+            if error is None or error < HOPELESS * self.floors[name]:
+                return
+            if error > CLOSER * (base or {}).get((name, start), math.inf):
+                hopeless[name] = error
+                raise Enough
+
+        taps = self.play(faults, "float32", see)
+        if not hopeless:
+            return Trial(faults, self.evidence.errors(taps), self.floors)
+        # What came before that tap was explained; what comes after is not known.
+        order = list(self.evidence.values)
+        before = order[: order.index(next(iter(hopeless)))]
+        return Trial(faults, dict.fromkeys(before, 0.0) | hopeless, self.floors)
 
     def refine(self, faults: tuple[Fault, ...]) -> Trial:
         """An exact look: in units of the noise that a model with these faults has itself."""
@@ -102,17 +142,31 @@ class Search:
         """Every fault on top of those of `base`: the promising ones refined, best first."""
         faults = self.candidates(base.faults)
         trials = []
+        steps = self.step_errors(base.faults)
         for done, fault in enumerate(faults):
             names = " + ".join(f.id for f in (*base.faults, fault))
             self.progress(done, len(faults), names)
-            trials.append(self.screen((*base.faults, fault)))
+            trials.append(self.screen((*base.faults, fault), steps))
         self.progress(len(faults), len(faults), "")
-        best = sorted(trials, key=lambda trial: trial.residual)[:REFINED]
-        furthest = sorted(trials, key=lambda trial: (-trial.reach, trial.residual))[:REFINED]
-        chosen = {trial.faults: trial for trial in (*best, *furthest)}
+        best = sorted(filter(lambda trial: closer(trial, base), trials), key=by_residual)
+        further = [trial for trial in trials if trial.reach > base.reach]
+        further.sort(key=lambda trial: (-trial.reach, trial.residual))
+        chosen = {trial.faults: trial for trial in (*best[:REFINED], *further[:FURTHER])}
         refined = [self.refine(faults) for faults in chosen]
         rest = [trial for trial in trials if trial.faults not in chosen]
-        return sorted(refined, key=lambda trial: trial.residual) + rest
+        return sorted(refined, key=by_residual) + rest
+
+
+def by_residual(trial: Trial) -> float:
+    """To sort by."""
+    return trial.residual
+
+
+def closer(trial: Trial, base: Trial) -> bool:
+    """Whether the candidate is clearly nearer to a trial than to `base`, wherever that is off."""
+    open_taps = [tap for tap in base.errors if base.ratio(tap) > DIVERGENT]
+    unknown = math.inf
+    return all(trial.errors.get(tap, unknown) <= CLOSER * base.errors[tap] for tap in open_taps)
 
 
 def explains(trial: Trial, base: Trial) -> bool:
@@ -121,10 +175,7 @@ def explains(trial: Trial, base: Trial) -> bool:
     All taps within the floors; and none that was off stays nearly as far off, which would only
     mean that this fault's own noise is as large as the error.
     """
-    if trial.residual > DIVERGENT:
-        return False
-    open_taps = [tap for tap in base.errors if base.ratio(tap) > DIVERGENT]
-    return all(trial.errors[tap] <= CLOSER * base.errors[tap] for tap in open_taps)
+    return trial.residual <= DIVERGENT and closer(trial, base)
 
 
 def indistinguishable(explaining: list[Trial]) -> list[Trial]:
