@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
+from .hub import find_cached, is_hub_name
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_MODEL = "smollm2-135m"  # the one that `make run` pulls
@@ -68,9 +69,10 @@ def default_model() -> Path:
 
 
 def find_model(spec: str | None) -> Path:
-    """The path of the model that a user named: a path, or a name in `models_dir()`.
+    """The path of the model that a user named: a path, a name in `models_dir()`, or ORG/NAME.
 
-    Raises InputError when there is neither.
+    The last is looked up in the hub's cache; nothing is fetched. Raises InputError when there is
+    none of them.
     """
     if not spec:
         return default_model()
@@ -78,5 +80,9 @@ def find_model(spec: str | None) -> Path:
         return Path(spec)
     if spec in local_models():
         return models_dir() / spec
+    if is_hub_name(spec) and (cached := find_cached(spec)):
+        return cached
     hint = f"get it with `llama-np pull {spec}`" if spec in sources() else "check the path"
+    if is_hub_name(spec):
+        hint += f", or get it from the hub with `llama-np pull {spec}`"
     raise InputError(f"{spec}: no such file or directory, and no model of that name: {hint}")
