@@ -19,6 +19,8 @@ MAX_COUNTS = {
     "max_context": 1 << 31,
 }
 
+MAX_NUMBER = 1e15  # likewise for real numbers: with 1e300, a power overflows, and so does float32
+
 
 def require_count(name: str, value: object, most: int) -> None:
     """Raise ConfigError unless `value` is a whole number in 1 … `most` (True is not a number)."""
@@ -29,11 +31,18 @@ def require_count(name: str, value: object, most: int) -> None:
 
 
 def require_positive(name: str, value: object, or_zero: bool = False) -> None:
-    """Raise ConfigError unless `value` is a finite number above zero (or zero, where allowed)."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    """Raise ConfigError unless `value` is a number above zero (or zero, where allowed)."""
+    # Compared, not passed to math.isfinite, which raises OverflowError for an int of 400 digits.
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not -math.inf < value < math.inf
+    ):
         raise ConfigError(f"{name} must be a finite number, not {value!r}")
     if value < 0 or (value == 0 and not or_zero):
         raise ConfigError(f"{name} must be above zero, not {value}")
+    if value > MAX_NUMBER:
+        raise ConfigError(f"{name} must be at most {MAX_NUMBER:g}, not {value}")
 
 
 @dataclass(frozen=True)

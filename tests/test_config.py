@@ -3,11 +3,12 @@
 from dataclasses import FrozenInstanceError
 from typing import Any
 
+import numpy as np
 import pytest
 
 from numpy_llama.config import MAX_COUNTS, LlamaConfig, RopeScaling
 from numpy_llama.errors import ConfigError
-from tests.models import tiny_config
+from tests.models import random_model, tiny_config
 
 INF, NAN = float("inf"), float("nan")
 
@@ -20,7 +21,9 @@ def test_a_count_is_a_whole_number_within_bounds(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["norm_eps", "rope_theta"])
-@pytest.mark.parametrize("value", [-1e-9, INF, -INF, NAN, "1", True, None])
+@pytest.mark.parametrize(
+    "value", [-1e-9, INF, -INF, NAN, 1e16, 10**400, "1", True, None], ids=lambda v: repr(v)[:9]
+)
 def test_a_real_number_is_finite_and_positive(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"{name} must be"):
         tiny_config(**{name: value})
@@ -76,7 +79,7 @@ def test_another_type_of_rope_is_refused_by_name(type_: Any) -> None:
     ["factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow"]
     + ["attention_factor", "mscale", "mscale_all_dim"],
 )
-@pytest.mark.parametrize("value", [0, -1.0, INF, NAN, "4", True])
+@pytest.mark.parametrize("value", [0, -1.0, INF, NAN, 1e300, "4", True])
 def test_a_number_of_the_scaling_is_finite_and_positive(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"rope {name} must be"):
         RopeScaling("yarn", **{name: value})
@@ -97,6 +100,14 @@ def test_a_number_of_the_scaling_is_finite_and_positive(name: str, value: Any) -
 def test_other_refusals_of_the_scaling(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RopeScaling(**values)
+
+
+def test_the_largest_numbers_that_are_allowed_overflow_nothing() -> None:
+    """pytest makes a warning an error. The exponent of `dynamic` is largest with hd = 4."""
+    dynamic = RopeScaling("dynamic", factor=1e15)
+    config = tiny_config(rope_scaling=dynamic, rope_theta=1e15, head_dim=4, max_context=1)
+    for extreme in (config, tiny_config(norm_eps=1e15)):
+        assert np.isfinite(random_model(extreme, dtype=np.float32).forward([1, 2, 3])).all()
 
 
 def test_the_group_size_is_queries_per_key_head() -> None:
