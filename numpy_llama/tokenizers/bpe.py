@@ -11,6 +11,11 @@ from .files import parse_json, read_bytes, write_bytes
 from .hf_settings import read_settings, write_settings
 
 
+def one_line(error: BaseException) -> str:
+    """What Rust code says, as part of a sentence."""
+    return " ".join(str(error).split())[:200]
+
+
 def build_engine(text: str, source: Path) -> Any:
     """The `tokenizers.Tokenizer` of a tokenizer.json."""
     try:
@@ -22,7 +27,7 @@ def build_engine(text: str, source: Path) -> Any:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of Rust code is not an Exception
-        raise TokenizerError(f"{source}: not a usable tokenizer.json: {error}") from None
+        raise TokenizerError(f"{source}: not a usable tokenizer.json: {one_line(error)}") from None
     engine.no_truncation()  # a file may carry a training run's limit, which would cut prompts
     engine.no_padding()
     return engine
@@ -67,7 +72,9 @@ class BytePairTokenizer(Tokenizer):
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic of Rust code is not an Exception
-            raise TokenizerError(f"{self._source}: cannot encode this text: {error}") from None
+            raise TokenizerError(
+                f"{self._source}: cannot encode this text: {one_line(error)}"
+            ) from None
 
     def id_bytes(self, token: int) -> bytes:
         if token in self._control:
@@ -95,7 +102,7 @@ class BytePairTokenizer(Tokenizer):
 
 
 def template_bos(spec: dict[str, Any]) -> int | None:
-    """The token that the post-processor of a tokenizer.json puts before a text, if any."""
+    """The token that the post-processor of a valid tokenizer.json puts before a text, if any."""
     post = spec.get("post_processor") or {}
     for step in [post, *(post.get("processors") or [])]:
         if step.get("type") != "TemplateProcessing":
@@ -111,10 +118,7 @@ def read_tokenizer_json(path: Path) -> BytePairTokenizer:
     """The tokenizer of a tokenizer.json and of the settings beside it."""
     text = read_bytes(path).decode("utf-8", "replace")
     tokenizer = BytePairTokenizer(text, Settings(), path)
-    try:
-        bos = template_bos(json.loads(text))
-    except (AttributeError, TypeError, IndexError):
-        raise TokenizerError(f"{path}: post_processor is not understood") from None
+    bos = template_bos(json.loads(text))
     default = Settings(bos_id=bos, adds_bos=bos is not None)
     tokenizer.settings = read_settings(path.parent, tokenizer.token_id, default)
     return tokenizer

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
+from ..formats.strict_json import shown
 from .files import MAX_TOKENS
 from .pre_tokenizers import BYTE_LEVEL, PreTokenizer, as_json
 
@@ -95,10 +96,11 @@ def check_vocab(vocab: object, source: Path) -> dict[str, int]:
     seen: dict[int, str] = {}
     for text, token in vocab.items():
         if not is_id(token):
-            raise TokenizerError(f"{source}: model.vocab gives {text!r} the id {token!r}")
+            raise TokenizerError(f"{source}: model.vocab gives {shown(text)} the id {shown(token)}")
         if token in seen:
             raise TokenizerError(
-                f"{source}: model.vocab gives {text!r} and {seen[token]!r} the same id {token}"
+                f"{source}: model.vocab gives {shown(text)} and {shown(seen[token])} "
+                f"the same id {token}"
             )
         seen[token] = text
     return vocab
@@ -111,13 +113,13 @@ def check_added(added: Any, vocab: dict[str, int], source: Path) -> list[dict[st
     taken = {token: text for text, token in vocab.items()}
     for entry in added:
         if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
-            raise TokenizerError(f"{source}: added_tokens holds {entry!r}, which is no token")
+            raise TokenizerError(f"{source}: added_tokens holds {shown(entry)}, which is no token")
         token, text = entry.get("id", -1), entry["content"]
         if not text or not is_id(token):
-            raise TokenizerError(f"{source}: added token {text!r} has the id {token!r}")
+            raise TokenizerError(f"{source}: added token {shown(text)} has the id {shown(token)}")
         if taken.setdefault(token, text) != text:
             raise TokenizerError(
-                f"{source}: added token {text!r} has the id {token} of {taken[token]!r}"
+                f"{source}: added token {shown(text)} has the id {token} of {shown(taken[token])}"
             )
     return added
 
@@ -128,7 +130,7 @@ def check_spec(spec: object, source: Path) -> dict[str, Any]:
         raise TokenizerError(f"{source}: has no model, so it is not a tokenizer.json")
     model = spec["model"]
     if (kind := model.get("type", "BPE")) != "BPE":
-        raise TokenizerError(f"{source}: model.type {kind!r} is not supported; BPE is")
+        raise TokenizerError(f"{source}: model.type {shown(kind)} is not supported; BPE is")
     if model.get("dropout"):
         raise TokenizerError(f"{source}: model.dropout {model['dropout']} makes ids random")
     vocab = check_vocab(model.get("vocab"), source)
@@ -165,7 +167,7 @@ def decoding(spec: dict[str, Any], source: Path) -> tuple[bool, int]:
             case "ByteFallback" | "Fuse":
                 pass
             case other:
-                raise TokenizerError(f"{source}: the decoder step {other!r} is not understood")
+                raise TokenizerError(f"{source}: the decoder step {shown(other)} is not understood")
     if not known:
         raise TokenizerError(f"{source}: has no decoder that makes text of its tokens")
     return letters, strip

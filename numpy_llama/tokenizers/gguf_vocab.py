@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import TokenizerError
 from ..formats.gguf_header import read_header
+from ..formats.strict_json import shown
 from .base import Settings, Tokenizer
 from .bpe import BytePairTokenizer
 from .bpe_spec import added_token, bpe_spec
@@ -36,7 +37,7 @@ class Vocabulary:
         self.tokens = [text or f"[EMPTY_{i}]" for i, text in enumerate(self.tokens)]
         if len(set(self.tokens)) != len(self.tokens):
             twice = next(text for text in self.tokens if self.tokens.count(text) > 1)
-            raise TokenizerError(f"{source}: {KEY}tokens has {twice!r} twice")
+            raise TokenizerError(f"{source}: {KEY}tokens has {shown(twice)} twice")
         self.types = self.numbers("token_type", NORMAL)
 
     def strings(self, key: str) -> list[str]:
@@ -65,7 +66,7 @@ class Vocabulary:
             return None
         if not isinstance(value, int) or not 0 <= value < len(self.tokens):
             raise TokenizerError(
-                f"{self.source}: the metadata {KEY}{key} is {value!r}, "
+                f"{self.source}: the metadata {KEY}{key} is {shown(value)}, "
                 f"which is no id in 0 … {len(self.tokens) - 1}"
             )
         return value
@@ -74,7 +75,9 @@ class Vocabulary:
         """A truth value."""
         value = self.metadata.get(KEY + key, default)
         if not isinstance(value, bool):
-            raise TokenizerError(f"{self.source}: the metadata {KEY}{key} is {value!r}, not a bool")
+            raise TokenizerError(
+                f"{self.source}: the metadata {KEY}{key} is {shown(value)}, not a bool"
+            )
         return value
 
     def of_type(self, kind: int) -> list[int]:
@@ -107,7 +110,7 @@ def byte_pair(vocab: Vocabulary) -> BytePairTokenizer:
     rule = pre_tokenizer(name, vocab.source)
     merges = vocab.strings("merges")
     if wrong := next((merge for merge in merges if merge.count(" ") != 1), None):
-        raise TokenizerError(f"{vocab.source}: {KEY}merges has {wrong!r}, which is no pair")
+        raise TokenizerError(f"{vocab.source}: {KEY}merges has {shown(wrong)}, which is no pair")
     control, user = vocab.of_type(CONTROL), vocab.of_type(USER_DEFINED)
     added = [added_token(token, vocab.tokens[token], special=True) for token in control]
     added += [added_token(token, vocab.tokens[token], special=False) for token in user]
@@ -143,5 +146,6 @@ def read_gguf_vocab(path: Path) -> Tokenizer:
             raise TokenizerError(f"{path}: has no tokenizer ({KEY}model is missing)")
         case other:
             raise TokenizerError(
-                f"{path}: the tokenizer {KEY}model {other!r} is not supported; gpt2 and llama are"
+                f"{path}: the tokenizer {KEY}model {shown(other)} is not supported; "
+                "gpt2 and llama are"
             )

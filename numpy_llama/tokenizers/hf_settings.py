@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
+from ..formats.strict_json import shown
 from .base import Settings
 from .files import MAX_TOKENS, read_bytes, read_object, write_object
 
@@ -15,7 +16,7 @@ def token_text(value: Any, field: str, source: Path) -> str | None:
     """The text of a token that is written as "<s>", as {"content": "<s>"}, or as null."""
     text = value.get("content") if isinstance(value, dict) else value
     if text is not None and not isinstance(text, str):
-        raise TokenizerError(f"{source}: {field} must be a token's text, not {value!r}")
+        raise TokenizerError(f"{source}: {field} must be a token's text, not {shown(value)}")
     return text
 
 
@@ -24,7 +25,7 @@ def token_ids(value: Any, field: str, source: Path) -> tuple[int, ...]:
     ids = () if value is None else value if isinstance(value, list) else (value,)
     for token in ids:
         if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token < MAX_TOKENS:
-            raise TokenizerError(f"{source}: {field} must be a token id, not {token!r}")
+            raise TokenizerError(f"{source}: {field} must be a token id, not {shown(token)}")
     return tuple(ids)
 
 
@@ -35,7 +36,7 @@ def named_token(directory: Path, field: str, token_id: TokenId) -> int | None:
     if text is None:
         return None
     if (token := token_id(text)) is None:
-        raise TokenizerError(f"{source}: {field} {text!r} is not in the vocabulary")
+        raise TokenizerError(f"{source}: {field} {shown(text)} is not in the vocabulary")
     return token
 
 
@@ -80,7 +81,7 @@ def read_adds_bos(directory: Path) -> bool | None:
     source = directory / "tokenizer_config.json"
     value = read_object(source).get("add_bos_token")
     if value is not None and not isinstance(value, bool):
-        raise TokenizerError(f"{source}: add_bos_token must be true or false, not {value!r}")
+        raise TokenizerError(f"{source}: add_bos_token must be true or false, not {shown(value)}")
     return value
 
 

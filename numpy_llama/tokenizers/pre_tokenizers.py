@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
+from ..formats.strict_json import shown
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = (
@@ -89,7 +90,7 @@ def pre_tokenizer(name: object, source: Path) -> PreTokenizer:
     """The rule of that name, or TokenizerError with the names that are known."""
     if name in PRE_TOKENIZERS:
         return PRE_TOKENIZERS[str(name)]
-    given = "is missing" if name is None else f"{name!r} is not known"
+    given = "is missing" if name is None else f"{shown(name)} is not known"
     raise TokenizerError(
         f"{source}: the pre-tokenizer tokenizer.ggml.pre {given}; "
         f"known are {', '.join(PRE_TOKENIZERS)}"

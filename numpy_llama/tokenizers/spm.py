@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
+from ..formats.strict_json import shown
 from .base import Settings, Tokenizer
 from .files import MAX_TOKENS, read_bytes, read_object, write_bytes
 from .hf_settings import read_settings, write_settings
@@ -32,7 +33,9 @@ def build_processor(proto: bytes, source: Path) -> Any:
     try:
         processor.LoadFromSerializedProto(proto)
     except RuntimeError as error:
-        raise TokenizerError(f"{source}: not a usable SentencePiece model: {error}") from None
+        raise TokenizerError(
+            f"{source}: not a usable SentencePiece model: {str(error)[:200]}"
+        ) from None
     return processor
 
 
@@ -138,11 +141,15 @@ def added_tokens(directory: Path) -> dict[int, AddedToken]:
     for token, entry in listed.items():
         content = entry.get("content") if isinstance(entry, dict) else None
         if not isinstance(content, str) or not token.isascii() or not token.isdigit():
-            raise TokenizerError(f"{config}: added_tokens_decoder has {token!r}: {entry!r}")
+            raise TokenizerError(
+                f"{config}: added_tokens_decoder has {shown(token)}: {shown(entry)}"
+            )
         found[int(token)] = AddedToken(content, bool(entry.get("special")))
     for token, each in found.items():
         if not isinstance(token, int) or not 0 <= token < MAX_TOKENS or not each.text:
-            raise TokenizerError(f"{directory}: the added token {each.text!r} has the id {token!r}")
+            raise TokenizerError(
+                f"{directory}: the added token {shown(each.text)} has the id {shown(token)}"
+            )
     return found
 
 

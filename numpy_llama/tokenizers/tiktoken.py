@@ -79,23 +79,21 @@ def check_tokens(tokens: list[bytes], source: Path) -> None:
 
 
 def letters(token: bytes) -> str:
-    """Bytes in BPE's letters."""
-    return "".join(map(LETTER_OF.__getitem__, token))
+    """Bytes in BPE's letters, one for each."""
+    return token.decode("latin-1").translate(LETTER_OF)
 
 
-def merges_of(tokens: list[bytes]) -> list[str]:
+def merges_of(ranks: dict[str, int]) -> list[str]:
     """The merges that give tiktoken's ids.
 
     tiktoken joins the two neighbours whose union has the lowest rank; BPE takes merges in the
     order of a list. So every way to halve a token into two tokens is a merge, in its rank's order.
     """
-    ranks = {token: rank for rank, token in enumerate(tokens)}
     merges = []
-    for token in tokens:
+    for token in ranks:
         halves = ((token[:i], token[i:]) for i in range(1, len(token)))
-        known = [(a, b) for a, b in halves if a in ranks and b in ranks]
-        known.sort(key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
-        merges += [f"{letters(a)} {letters(b)}" for a, b in known]
+        known = [(ranks[a], ranks[b], f"{a} {b}") for a, b in halves if a in ranks and b in ranks]
+        merges += [merge for *_, merge in sorted(known)]
     return merges
 
 
@@ -106,7 +104,7 @@ def read_tiktoken_model(path: Path) -> BytePairTokenizer:
     vocab = {letters(token): rank for rank, token in enumerate(tokens)}
     ids = {text: len(tokens) + i for i, text in enumerate(special_tokens())}
     added = [added_token(token, text, special=True) for text, token in ids.items()]
-    spec = bpe_spec(vocab | ids, merges_of(tokens), added, PRE_TOKENIZERS["llama-bpe"])
+    spec = bpe_spec(vocab | ids, merges_of(vocab), added, PRE_TOKENIZERS["llama-bpe"])
     ends = tuple(ids[text] for text in ENDS)
     default = Settings(bos_id=ids[NAMED[0]], eos_ids=ends, adds_bos=True)
     tokenizer = BytePairTokenizer(json.dumps(spec), default, path, "tiktoken")
