@@ -121,10 +121,11 @@ def llama3_scaling(divisors: np.ndarray, theta: float, context: int) -> RopeScal
 
 
 def yarn_scaling(header: GGUFHeader, factor: float, context: int) -> RopeScaling:
-    """YaRN. `yarn_attn_factor` is the whole factor on q and k; `attn_factor` multiplies the usual.
+    """YaRN, with the meanings that llama.cpp's converter gives the keys.
 
-    llama.cpp's meaning of the second: attn_factor · (0.1 · ln(factor) + 1); it ignores the first,
-    in which its converter stores Hugging Face's `attention_factor`.
+    attn_factor multiplies the usual factor on q and k, 0.1 · ln(factor) + 1; yarn_attn_factor is
+    Hugging Face's `attention_factor` and takes its place, and the yarn_beta_* are its betas.
+    The surprise: llama.cpp itself reads no yarn_* key of a Llama, and runs it with the defaults.
     """
     names = ("rope.scaling.yarn_attn_factor", "rope.scaling.attn_factor")
     total, extra = (number(header, n) if PREFIX + n in header.metadata else None for n in names)

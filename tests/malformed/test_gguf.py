@@ -82,8 +82,10 @@ def with_tensors(*tensors: Tensor) -> bytes:
     return gguf_bytes(METADATA, [*TENSORS, *tensors])
 
 
-def divisors(*values: float) -> bytes:
-    return with_tensors(encoded("rope_freqs.weight", np.array(values)))
+def divisors(*values: float, base: Any = 10000.0) -> bytes:
+    """The good file with these divisors of its frequencies."""
+    tensors = [*TENSORS, encoded("rope_freqs.weight", np.array(values))]
+    return gguf_bytes(METADATA | {"llama.rope.freq_base": base}, tensors)
 
 
 def array_of(kind: int, count: int, items: bytes = b"") -> bytes:
@@ -310,6 +312,10 @@ CONFIGS: dict[str, tuple[bytes, tuple[str, ...]]] = misconfigured() | {
     "G27 divisor 0": (divisors(1, 0, 8, 8), ("rope_freqs.weight",)),
     "G27 divisor NaN": (divisors(1, float("nan"), 8, 8), ("factor",)),
     "G27 divisor infinite": (divisors(1, 1, 8, float("inf")), ("factor",)),
+    "G27 base 0": (divisors(1, 1, 8, 8, base=0.0), ("rope",)),
+    "G27 base negative": (divisors(1, 1, 8, 8, base=-2.0), ("rope.freq_base",)),
+    "G27 base next to 0": (divisors(1, 1, 8, 8, base=Typed(F64, 5e-324)), ("rope_freqs",)),
+    "G27 base next to infinity": (divisors(1, 1, 8, 8, base=Typed(F64, 1e308)), ("rope_freqs",)),
     "G27 divisors negative": (divisors(-1, -1, -8, -8), ("factor",)),
 }
 
@@ -328,6 +334,16 @@ def test_wrong_hyper_parameters_are_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(content)
     check_refused(lambda: read(path), ConfigError, str(path), *words)
+
+
+def test_heads_that_do_not_divide_the_width(tmp_path: Path) -> None:
+    """Allowed only where key_length says how wide a head is: else it is 24 / 5."""
+    said = ("attention.key_length", "attention.value_length", "rope.dimension_count")
+    metadata = {k: v for k, v in METADATA.items() if k.removeprefix("llama.") not in said}
+    metadata |= {"llama.attention.head_count": 5, "llama.attention.head_count_kv": 1}
+    path = tmp_path / "model.gguf"
+    path.write_bytes(gguf_bytes(metadata, TENSORS))
+    check_refused(lambda: read(path), ConfigError, str(path), "24", "5")
 
 
 def test_the_unchanged_file_is_accepted(tmp_path: Path) -> None:
@@ -436,6 +452,11 @@ def test_g25_renamed_file(tmp_path: Path) -> None:
     path = split_files(tmp_path)
     path = path.rename(tmp_path / "model.gguf")
     check_refused(lambda: read(path), CheckpointError, "NAME-00001-of-0000N.gguf")
+
+
+def test_g25_name_that_says_another_number_of_files(tmp_path: Path) -> None:
+    path = split_files(tmp_path).rename(tmp_path / "model-00001-of-00003.gguf")
+    check_refused(lambda: read(path), CheckpointError, "split.count is 2", "00001-of-0000N")
 
 
 def test_g25_65535_files_that_are_not_there(tmp_path: Path) -> None:
