@@ -414,7 +414,7 @@ def test_interrupted_is_absent_and_goes_on(source: Checkpoint, tmp_path: Path) -
     assert not (tmp_path / "out").exists() and len(loads) == 20
     partial = tmp_path / ".out.partial"
     finished = sorted(file.name for file in partial.glob("*.safetensors"))
-    assert len(finished) > 2
+    assert len(finished) >= 2
     damaged = bytearray((partial / finished[0]).read_bytes())
     damaged[-1] ^= 1
     (partial / finished[0]).write_bytes(damaged)

@@ -49,6 +49,13 @@ def test_every_bf16() -> None:
     check_all(bf16_to_f32(ALL), 8)
 
 
+@pytest.mark.parametrize("pattern", [0x7C00, 0xFC00, 0x7FFF, 0xFFFF, 0x7C01, 0xFC01])
+def test_a_special_value_alone_in_its_block(pattern: int) -> None:
+    """Whatever its sign, it is found among values that are none."""
+    bits = np.array([0x3C00, pattern, 0xBC00], np.uint16).view(np.float16)
+    assert np.array_equal(f16_to_f32(bits), bits.astype(np.float32), equal_nan=True)
+
+
 def test_payloads_of_nan_are_kept() -> None:
     """A NaN keeps its sign and payload, signalling or not: the bits are moved, not computed."""
     nans = ALL[(ALL & 0x7FFF) > 0x7C00]

@@ -134,7 +134,8 @@ def test_write_over_the_file_that_is_mapped(tmp_path: Path) -> None:
     path, values = tmp_path / "a.safetensors", np.arange(30_000, dtype=np.float32)
     write_file(path, [("a", "F32", values.shape, values)], {})
     mapped = read_file(path)["a"]
-    write_file(path, [("b", "F32", values.shape, mapped.load())], {})
+    first = ("first", "U8", (9999,), bytes(9999))  # so that no byte stays where it was
+    write_file(path, [first, ("b", "F32", values.shape, mapped.load())], {})
     assert np.array_equal(mapped.load(), values)  # the old file, for who has it
     assert np.array_equal(read_file(path)["b"].load(), values)
 
