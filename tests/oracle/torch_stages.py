@@ -37,6 +37,12 @@ def mean_square(x: Tensor, bugs: Bugs) -> Tensor:
     return (x * x).mean(-1, keepdim=True)
 
 
+def reciprocal_root(x: Tensor) -> Tensor:
+    """1/√x. On a CPU, PyTorch rounds a narrow root before it inverts it; here, as on a GPU, once."""
+    narrow = x.dtype in (torch.bfloat16, torch.float16)
+    return torch.rsqrt(x.float()).to(x.dtype) if narrow else torch.rsqrt(x)
+
+
 def rms_norm(
     x: Tensor, gain: Tensor, eps: float, wide_dtype: torch.dtype, bugs: Bugs
 ) -> tuple[Tensor, Tensor]:
@@ -50,14 +56,14 @@ def rms_norm(
     if "norm-mean-centred" in bugs:
         wide = wide - wide.mean(-1, keepdim=True)
 
-    inverse = torch.rsqrt(mean_square(wide, bugs) + eps)
+    inverse = reciprocal_root(mean_square(wide, bugs) + eps)
     if "norm-eps-outside-sqrt" in bugs:
         inverse = 1 / (mean_square(wide, bugs).sqrt() + eps)
     if "norm-inverted" in bugs:
         inverse = 1 / inverse
     y = wide * inverse
     if "norm-twice" in bugs:
-        y = y * torch.rsqrt(mean_square(y, bugs) + eps)
+        y = y * reciprocal_root(mean_square(y, bugs) + eps)
 
     y = y.to(x.dtype)
     if "norm-one-plus-weight" in bugs:
