@@ -315,7 +315,7 @@ CONFIGS: dict[str, tuple[bytes, tuple[str, ...]]] = misconfigured() | {
     "G27 base 0": (divisors(1, 1, 8, 8, base=0.0), ("rope",)),
     "G27 base negative": (divisors(1, 1, 8, 8, base=-2.0), ("rope.freq_base",)),
     "G27 base next to 0": (divisors(1, 1, 8, 8, base=Typed(F64, 5e-324)), ("rope_freqs",)),
-    "G27 base next to infinity": (divisors(1, 1, 8, 8, base=Typed(F64, 1e308)), ("rope_freqs",)),
+    "G27 base next to infinity": (divisors(1, 1, 8, 8, base=Typed(F64, 1e308)), ("rope",)),
     "G27 divisors negative": (divisors(-1, -1, -8, -8), ("factor",)),
 }
 
