@@ -31,7 +31,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def ratio(bare: Callable[[], object], whole: Callable[[], object]) -> tuple[float, float, float]:
-    """The speed of `whole` relative to `bare`, and the seconds of each: medians of paired rounds."""
+    """The speed of `whole` relative to `bare`, and the seconds of each: medians of pairs."""
     bare()  # warm: pages of the weights, threads of the BLAS
     whole()
     pairs = [(seconds(bare), seconds(whole)) for _ in range(ROUNDS)]

@@ -217,6 +217,8 @@ def assert_one_sentence(result):
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 
+OUT = ["-o", "{tmp}/out.npy"]
+
 BAD = {
     "missing path": (["generate", "a", "-m", "nowhere"], "nowhere"),
     "a directory without a model": (["generate", "a", "-m", "{tmp}"], "config.json"),
@@ -226,11 +228,11 @@ BAD = {
     "truncated weights": (["generate", "a", "-m", "{tmp}/cut"], "model.safetensors"),
     "unknown rope": (["generate", "a", "-m", "{tmp}/rope"], "longrope"),
     "NaN weights": (["generate", "a", "-m", "{tmp}/nan"], "layers.0.attn_norm"),
-    "NaN logits": (["logits", "-m", "{tmp}/nan", "--tokens", "1", "-o", "{tmp}/out.npy"], "finite"),
+    "NaN logits": (["logits", "-m", "{tmp}/nan", "--tokens", "1", *OUT], "finite"),
     "a prompt over the context": (["generate", "a " * 99, "-m", "{model}"], "context only 64"),
     "a prompt over -c": (["generate", "once upon a time", "-m", "{model}", "-c", "2"], "only 2"),
-    "a token out of range": (["logits", "-m", "{model}", "--tokens", "1,99999", "-o", "{tmp}/out.npy"], "99999"),
-    "a negative token": (["logits", "-m", "{model}", "--tokens=-1", "-o", "{tmp}/out.npy"], "-1"),
+    "a token out of range": (["logits", "-m", "{model}", "--tokens", "1,99999", *OUT], "99999"),
+    "a negative token": (["logits", "-m", "{model}", "--tokens=-1", *OUT], "-1"),
     "no tokenizer": (["generate", "a", "-m", "{bare}"], "tokenizer"),
     "an existing target": (["convert", "{model}", "-o", "{bare}"], "bare"),
     "over the input": (["convert", "{model}", "-o", "{model}", "--force"], "tiny"),
@@ -238,7 +240,7 @@ BAD = {
     "an empty stop": (["generate", "a", "-m", "{model}", "--stop", ""], "--stop"),
     "an unknown name": (["pull", "gpt-5"], "smollm2-135m"),
     "a prompt that is not text": (["generate", "-f", "{tmp}/latin", "-m", "{model}"], "UTF-8"),
-    "output to nowhere": (["logits", "-m", "{model}", "--tokens", "1", "-o", "{tmp}/no/out.npy"], "no"),
+    "output to nowhere": (["logits", "-m", "{model}", "--tokens", "1", "-o", "{tmp}/no/x"], "no"),
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ WORDS = "once upon a time there was a little llama who lived by the sea and like
 
 
 def checkpoint_of(config: LlamaConfig, tensors: dict[str, np.ndarray]) -> Checkpoint:
-    """Arrays by our names, RoPE's pairs adjacent, as if a reader had found them in a float32 file."""
+    """Arrays by our names, RoPE's pairs adjacent, as a reader of a float32 file gives them."""
     stored = {
         name: StoredTensor(array.shape, "F32", array.nbytes, lambda array=array: array)
         for name, array in tensors.items()

@@ -215,6 +215,12 @@ def read_tensors(directory: Path) -> dict[str, StoredTensor]:
     raise CheckpointError(f"{directory}: has neither {SINGLE} nor {INDEX}")
 
 
+def recognises(path: Path) -> bool:
+    """Whether a path is a directory with config.json and safetensors."""
+    has_weights = (path / SINGLE).exists() or (path / INDEX).exists()
+    return has_weights and (path / "config.json").is_file()
+
+
 def read(path: Path) -> Checkpoint:
     """Open a directory. Only config.json, the index and the headers are read."""
     raw_config = read_json(path / CONFIG, MAX_CONFIG, ConfigError)

@@ -140,7 +140,7 @@ def config_from_shapes(
     if n_heads is None:
         raise ConfigError(
             f"{path}: does not say how many heads the model has; put its {CONFIG} beside it, "
-            "or give n_heads"
+            "or give --n-heads"
         )
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     first = "model.layers.0."
@@ -191,9 +191,9 @@ def read(
     """
     if rope_layout not in ("adjacent", "half-split"):
         raise CheckpointError(
-            f"{path}: an npz does not say how RoPE's pairs lie in wq and wk; pass --rope-layout "
-            "adjacent (weights from Meta or llama2.c, as llama3.np's) or half-split (from Hugging "
-            "Face)"
+            f"{path}: an npz does not say how RoPE's pairs lie in wq and wk: convert it with "
+            "`llama-np convert --rope-layout adjacent` (weights from Meta or llama2.c, as "
+            "llama3.np's) or `half-split` (from Hugging Face)"
         )
     tensors = read_tensors(path)
     beside = path.parent / CONFIG
