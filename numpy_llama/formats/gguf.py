@@ -101,33 +101,32 @@ def stored_tensor(
     return StoredTensor(info.shape, info.type.name, info.nbytes, load)
 
 
-def split_paths(first: GGUFHeader) -> list[Path]:
-    """All files of the model that `first` is a part of, by the names that llama.cpp gives them."""
-    count = first.get("split.count", int, 1)
-    if count in (0, 1):
-        return [first.path]
-    match = re.fullmatch(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", first.path.name, re.DOTALL)
+def split_prefix(path: Path, count: int) -> str:
+    """NAME of a file that is one of `count`, by the names that llama.cpp gives them."""
+    match = re.fullmatch(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", path.name, re.DOTALL)
     if match is None or int(match[3]) != count:
         raise CheckpointError(
-            f"{first.path}: split.count is {count}, so the file must be one of "
+            f"{path}: split.count is {count}, so the file must be one of "
             "NAME-00001-of-0000N.gguf beside each other, with that N; give it its name back"
         )
-    return [first.path.with_name(f"{match[1]}-{i + 1:05}-of-{count:05}.gguf") for i in range(count)]
+    return match[1]
 
 
 def read_parts(path: Path) -> list[GGUFHeader]:
     """The headers of all files of a model, of which `path` is one, in order."""
     given = read_header(path)
-    paths = split_paths(given)
-    if len(paths) == 1:
+    count = given.get("split.count", int, 1)
+    if count in (0, 1):
         return [given]
+    prefix = split_prefix(path, count)
     headers = []
-    for i, part in enumerate(paths):
+    for i in range(count):
+        part = path.with_name(f"{prefix}-{i + 1:05}-of-{count:05}.gguf")
         header = given if part == path else read_header(part)
         numbers = header.get("split.no", int), header.get("split.count", int)
-        if numbers != (i, len(paths)):
+        if numbers != (i, count):
             raise CheckpointError(
-                f"{part}: split.no and split.count are {numbers}, not {(i, len(paths))}: "
+                f"{part}: split.no and split.count are {numbers}, not {(i, count)}: "
                 "the file belongs to another model, or has another one's name"
             )
         headers.append(header)
@@ -135,7 +134,7 @@ def read_parts(path: Path) -> list[GGUFHeader]:
     declared = headers[0].get("split.tensors.count", int, held)
     if declared != held:
         raise CheckpointError(
-            f"{path}: split.tensors.count is {declared}, but the {len(paths)} files hold {held}"
+            f"{path}: split.tensors.count is {declared}, but the {count} files hold {held}"
         )
     return headers
 
