@@ -6,17 +6,35 @@ tests, float32), on a small random model. Run from the root of the repository:
     python -m benchmarks.popular_gates [--table]
 """
 
-import sys
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
-from tests.oracle.torch_faults import FAULTS, Case, candidate, case, case_for
+from numpy_llama.golden.bundle import Bundle
+from numpy_llama.golden.diagnose import diagnose
+from numpy_llama.golden.faults import CATALOGUE
+from numpy_llama.golden.record import record
+from numpy_llama.golden.verdict import Candidate
+from numpy_llama.model import Llama
+from tests.models import weights_of
+from tests.oracle.torch_faults import (
+    CHUNK,
+    DECODE,
+    FAULTS,
+    HARMLESS,
+    Case,
+    candidate,
+    case,
+)
 from tests.oracle.torch_llama import TorchLlama
 
+MODEL = "calm"  # of tests/oracle/torch_faults.py
 GREEDY = 16
+PASSES, CAUGHT = "passes", "·"
+UNSEEN = {"window-4096", "rope-positions-bf16"}  # no difference in so few positions
 
 
 @dataclass(frozen=True)
@@ -48,12 +66,84 @@ GATES: dict[str, Callable[[Evidence, Evidence], bool]] = {
     "PCC ≥ 0.99": lambda got, want: pearson(got.logits, want.logits) >= 0.99,
     "NMSE < 1e-2": lambda got, want: nmse(got.logits, want.logits) < 1e-2,
     f"{GREEDY} greedy": lambda got, want: got.greedy == want.greedy,
-    "allclose 1e-3": lambda got, want: np.allclose(got.logits, want.logits, 1e-3, 1e-3),
+    "allclose 1e-3": lambda got, want: bool(np.allclose(got.logits, want.logits, 1e-3, 1e-3)),
 }
 
 
-def evidence(case: Case, *bugs: str, dtype: torch.dtype = torch.float32) -> Evidence:
-    """The logits and the greedy ids of the PyTorch model, with faults or without."""
-    logits = candidate(case, *bugs, dtype=dtype)["logits"].astype(np.float64)
-    model = TorchLlama(asdict(case.config), case.tensors, dtype, bugs)
-    return Evidence(logits, model.greedy(case.chunks, GREEDY))
+def evidence(values: dict[str, np.ndarray], case: Case, *bugs: str) -> Evidence:
+    """What the PyTorch model shows, given all its taps."""
+    model = TorchLlama(asdict(case.config), case.tensors, torch.float32, bugs)
+    return Evidence(values["logits"].astype(np.float64), model.greedy(case.chunks, GREEDY))
+
+
+def last(rows: Evidence, n: int) -> Evidence:
+    """The last n rows: without a BOS, or with two of them, there is another number."""
+    return Evidence(rows.logits[-n:], rows.greedy)
+
+
+def golden_says(bundle: Bundle, model: Llama, values: dict[str, np.ndarray], fault: str) -> str:
+    """What `golden check` answers: that it passes, or what it names."""
+    report = diagnose(bundle, Candidate(values, "float32"), model)
+    if report.summary == "passed":
+        return PASSES
+    suspects = [" + ".join(suspect.faults) for suspect in report.diagnosis.suspects]
+    if not suspects:
+        return "caught, unexplained"
+    if fault not in suspects:
+        return f"caught, **misnamed** {', '.join(suspects)}"
+    return "named" if len(suspects) == 1 else f"one of {len(suspects)}"
+
+
+def row(fault: str, this: Case, right: Evidence, bundle: Bundle, model: Llama) -> list[str]:
+    """The cells of one fault."""
+    values = candidate(this, fault)
+    got = evidence(values, this, fault)
+    n = min(len(got.logits), len(right.logits))
+    gates = [gate(last(got, n), last(right, n)) for gate in GATES.values()]
+    return [
+        *(PASSES if passes else CAUGHT for passes in gates),
+        golden_says(bundle, model, {"logits": values["logits"]}, fault),
+        golden_says(bundle, model, values, fault),
+    ]
+
+
+def rows() -> Iterator[tuple[str, list[str]]]:
+    """Every fault that the model can have and that is not harmless, with its cells."""
+    this = case(MODEL)
+    model = Llama(this.config, weights_of(this.config, this.tensors))
+    prompt = [token for chunk in this.chunks for token in chunk]
+    bundle = record(model, prompt, DECODE, chunk=CHUNK[MODEL], detect=False)
+    right = evidence(candidate(this), this)
+    for fault in FAULTS:
+        if CATALOGUE[fault].applies(this.config) and fault not in HARMLESS | UNSEEN:
+            yield fault, row(fault, this, right, bundle, model)
+
+
+def table() -> Iterator[str]:
+    """The lines of a table in Markdown; the last sums up."""
+    heads = ["fault", *GATES, "`golden check`, logits alone", "`golden check`, all taps"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"|---{'|:-:' * (len(heads) - 1)}|"
+    let_through = np.zeros(len(heads) - 1, int)
+    count = 0
+    for fault, cells in rows():
+        count += 1
+        let_through += [cell == PASSES for cell in cells]
+        yield f"| `{fault}` | {' | '.join(cells)} |"
+    sums = " | ".join(f"**{n}**" for n in let_through)
+    yield f"| **let through, of {count}** | {sums} |"
+
+
+def main() -> None:
+    """Print the table, under a title unless only the table is wanted."""
+    parser = argparse.ArgumentParser(description="What popular gates let through.")
+    parser.add_argument("--table", action="store_true", help="print the table and nothing else")
+    if not parser.parse_args().table:
+        D, N = case(MODEL).config.dim, case(MODEL).config.n_layers
+        print(f"Random model: D = {D}, N = {N}; {len(case(MODEL).tokens)} tokens; float32.\n")
+    for line in table():
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -38,7 +38,7 @@ def mean_square(x: Tensor, bugs: Bugs) -> Tensor:
 
 
 def reciprocal_root(x: Tensor) -> Tensor:
-    """1/√x. On a CPU, PyTorch rounds a narrow root before it inverts it; here, as on a GPU, once."""
+    """1/√x. PyTorch on a CPU rounds a narrow root before it inverts it; here, as on a GPU, not."""
     narrow = x.dtype in (torch.bfloat16, torch.float16)
     return torch.rsqrt(x.float()).to(x.dtype) if narrow else torch.rsqrt(x)
 
