@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import CheckpointError, LlamaError
 from ..rope import half_split_from_adjacent
 from .checkpoint import Checkpoint, StoredTensor, expected_shapes
-from .files import replacing
+from .files import writing
 from .floats import bf16_to_f32, f16_to_f32, f32_to_bf16, f64_to_f32_odd
 from .growing import GrowingDirectory, check_place, write_json
 from .hf_config import config_to_hf
@@ -203,7 +203,7 @@ def write_small_files(
     if tokenizer:
         tokenizer.save(directory)
     for name, content in extra_files.items():
-        with replacing(directory / name) as file:
+        with writing(directory / name) as file:
             file.write(content)
 
 

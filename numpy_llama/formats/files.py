@@ -95,7 +95,7 @@ def sync_directory(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def writing(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of `path` when the block ends well, and else is gone.
 
     It is another file until then: whoever reads or maps the old one keeps it.
@@ -112,9 +112,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-writing = replacing  # the name under which the tokenizers know it
 
 
 def current_umask() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from .files import replacing, sync_directory
+from .files import sync_directory, writing
 
 JOURNAL = "journal.json"
 HEADROOM = 1 << 24  # bytes of disk that must stay free: for small files, and the file system itself
@@ -27,7 +27,7 @@ def sha256_of(path: Path) -> str:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all."""
-    with replacing(path) as file:
+    with writing(path) as file:
         file.write(json.dumps(value, indent=2).encode() + b"\n")
 
 

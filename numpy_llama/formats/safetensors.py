@@ -21,7 +21,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from .checkpoint import StoredTensor
-from .files import check_whole, foreign_content, map_file, replacing
+from .files import check_whole, foreign_content, map_file, writing
 from .strict_json import parse_json, shown
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
@@ -238,7 +238,7 @@ def write_file(path: Path, tensors: Iterable[Written], metadata: Mapping[str, st
     """
     tensors = list(tensors)
     digest = hashlib.sha256()
-    with replacing(path) as file:
+    with writing(path) as file:
         write_content(file, digest, make_header(tensors, metadata))
         for tensor in tensors:
             write_content(file, digest, content_of(tensor))
