@@ -302,7 +302,8 @@ def test_p13_ranks_that_disagree_are_refused(tmp_path: Path, what: str) -> None:
         case "extra":
             part["layers.7.ffn_norm.weight"] = part["norm.weight"]
     write_torch(tmp_path / "consolidated.01.pth", part)
-    refused(lambda: meta.read(tmp_path), "layers.7" if what == "extra" else "layers.1.")
+    mention = {"extra": "layers.7", "missing": "01.pth: has no part of 'layers.1.wq'"}
+    refused(lambda: meta.read(tmp_path), mention.get(what, "'layers.1.wq' differ"))
 
 
 def test_p13_parts_that_do_not_divide_are_refused(tmp_path: Path) -> None:
