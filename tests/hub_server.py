@@ -1,4 +1,4 @@
-"""A server on the loopback that speaks the Hugging Face Hub's protocol, as far as pulling needs it."""
+"""A server on the loopback that speaks the Hugging Face Hub's protocol, as far as pulling goes."""
 
 import hashlib
 import json
