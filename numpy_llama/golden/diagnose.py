@@ -17,7 +17,7 @@ from .search import Search, Trial, explains, indistinguishable
 from .verdict import DIVERGENT, Candidate, Diagnosis, Report
 
 EXTENDED = 3  # how many faults that explain the beginning are each tried with every other
-PATIENCE = 60.0  # seconds that pairs of faults in one stage may take without being asked for
+PATIENCE = 30.0  # seconds that pairs of faults in one stage may take without being asked for
 
 
 def named(explaining: list[Trial], others: list[Trial], stage: str | None, tried: int) -> Diagnosis:
@@ -52,14 +52,12 @@ def explaining_pairs(
     """
     further = [trial for trial in singles if trial.reach > base.reach]
     further.sort(key=lambda trial: (-trial.reach, trial.residual))
-    tried = []
+    tried, found = [], []
     for first in further[:EXTENDED]:
         pairs = search.extend(first)
         tried += pairs
-        found = [pair for pair in pairs if explains(pair, base) and explains(pair, first)]
-        if found:
-            return found, tried
-    return [], tried
+        found += [pair for pair in pairs if explains(pair, base) and explains(pair, first)]
+    return found, tried
 
 
 def pairs_in_one_stage(
@@ -67,23 +65,26 @@ def pairs_in_one_stage(
 ) -> tuple[list[Trial], list[Trial]]:
     """Pairs of faults that both act on the first bad tap; with `deep`, of any two faults."""
     taps = list(base.errors)
-    first = taps[min(base.reach, len(taps) - 1)]
+    first = taps[base.reach % len(taps)]
     noise = DIVERGENT * base.floors[first]
+    steps = search.step_errors(())
+    # How far off the correct model is here, in one step or over all: what a fault leaves as it was.
+    untouched = [base.errors[first], *(e for (tap, _), e in steps.items() if tap == first)]
     touching = [
         trial.faults[0]
         for trial in singles
-        if deep or abs(trial.errors[first] - base.errors[first]) > noise
+        if deep or all(abs(trial.errors.get(first, off) - off) > noise for off in untouched)
     ]
     pairs = list(itertools.combinations(touching, 2))
     tried: list[Trial] = []
     began = time.monotonic()
     for done, pair in enumerate(pairs):
         search.progress(done, len(pairs), " + ".join(fault.id for fault in pair))
-        tried.append(search.screen(pair))
+        tried.append(search.screen(pair, steps))
         spent = time.monotonic() - began
-        if not deep and spent / (done + 1) * len(pairs) > PATIENCE:
+        if not deep and spent > PATIENCE:
             break
-    best = sorted(tried, key=lambda trial: trial.residual)[:EXTENDED]
+    best = sorted(tried, key=lambda trial: (-trial.reach, trial.residual))[:EXTENDED]
     refined = [search.refine(trial.faults) for trial in best]
     return [pair for pair in refined if explains(pair, base)], tried
 

@@ -11,7 +11,7 @@ from ..taps import tap_names
 from .bundle import Bundle, tap_shape
 from .lookalikes import given_rows
 from .measure import relative_rms, tap_error
-from .run import Schedule, by_key, last_rows, row_axis, rows_of
+from .run import Schedule, by_key, last_rows, row_axis, rows_of, visible
 from .verdict import Candidate
 
 Taps = Mapping[str, np.ndarray]
@@ -46,17 +46,45 @@ class Evidence:
             return relative_rms(got, want)
         return tap_error(name, got, want, self.schedule)
 
-    def step_error(self, name: str, start: int, array: np.ndarray) -> float | None:
-        """The candidate's error against one step of a run; None if that cannot be said alone."""
-        got = self.values.get(name)
-        if (
-            got is None
-            or by_key(name)
-            or name in self.rows
-            or len(got) != len(self.schedule.tokens)
-        ):
-            return None
-        return relative_rms(got[start : start + len(array)], array)
+    @property
+    def by_step(self) -> bool:
+        """Whether all rows of all taps were given, so that each step can be looked at by itself."""
+        T = len(self.schedule.tokens)
+        full = (array.shape[row_axis(name)] == T for name, array in self.values.items())
+        return not self.rows and all(full)
+
+    def step_error(self, name: str, start: int, array: np.ndarray) -> float:
+        """The candidate's error against one step of a run, as the model showed it to a tap."""
+        got = self.values[name]
+        if not by_key(name):
+            return relative_rms(got[start : start + len(array)], array)
+        L, S = array.shape[1:]
+        if S > got.shape[-1]:
+            return math.inf
+        seen = visible(got.shape[-1])[start : start + L, :S]
+        hidden = name.endswith(".scores")
+        return relative_rms(
+            got[:, start : start + L, :S], np.where(seen, array, 0) if hidden else array
+        )
+
+    def reach(self, taps: Taps, floors: Mapping[str, float], limit: float) -> int:
+        """How many taps, step after step, agree with a run before the first that does not."""
+        T = len(self.schedule.tokens)
+        cuts = {n: self.cut(n, taps[n]) if n in taps else None for n in self.values}
+        sizes = self.schedule.steps if self.by_step else (T,)
+        agreeing = start = 0
+        for size in sizes:
+            rows = slice(start, start + size) if self.by_step else slice(None)
+            for name, got in self.values.items():
+                cut = cuts[name]
+                if cut is None:
+                    return agreeing
+                error = relative_rms(rows_of(name, got, rows), rows_of(name, cut, rows))
+                if error > limit * floors.get(name, math.inf):
+                    return agreeing
+                agreeing += 1
+            start += size
+        return agreeing
 
     def errors(self, taps: Taps) -> dict[str, float]:
         """Of each tap, the candidate's error against a run."""

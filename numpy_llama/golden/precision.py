@@ -6,11 +6,13 @@ means, softmax) are accumulated in float32, as processors do it. So whatever ove
 the model, a fault for one, is emulated too, and says nothing about it.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..attention import attend, attend_blocked
 from ..errors import InputError
 from ..formats.floats import bf16_to_f32, f32_to_bf16
 from ..kv_cache import KVCache
@@ -70,9 +72,13 @@ class Narrow(np.ndarray):
             # A product reads its factors in the narrow format, probabilities for one.
             return self.grid(x) if ufunc is np.matmul else x
 
+        out = kwargs.pop("out", None)
         result = getattr(ufunc, method)(*map(plain, inputs), **kwargs)
         stored = method == "__call__" and ufunc in STORED
-        return self.of(result) if stored else result
+        if out is None:
+            return self.of(result) if stored else result
+        out[0][...] = self.of(result) if stored or isinstance(out[0], Narrow) else result
+        return out[0]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func not in MADE_LIKE:
@@ -141,4 +147,6 @@ def in_dtype(model: Llama, dtype: str) -> Llama:
     if dtype == "float32":
         return override(single, AnglesInFloat32)
     kind = BFloat16 if dtype == "bfloat16" else Float16
+    if single.attention is attend_blocked:  # it works in place, and keeps no probabilities
+        single = dataclasses.replace(single, attention=attend)
     return override(change_arrays(single, kind.of), emulating(kind))

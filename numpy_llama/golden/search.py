@@ -20,8 +20,7 @@ from .record import steadied
 from .run import Enough, Schedule, See, look_away, run
 from .verdict import DIVERGENT, SUSPICIOUS, Suspect
 
-REFINED = 8  # how many of those that come close to the candidate are looked at exactly
-FURTHER = 3  # … and of those that explain more of its beginning than the correct model does
+REFINED = 6  # of those that come close to it, and of those that explain most of its beginning
 HOPELESS = 100.0  # floors; a fault's own noise may be larger than the correct model's, but less so
 CLOSER = 0.5  # an explanation leaves at most this share of the error that there was without it
 
@@ -30,11 +29,16 @@ StepErrors = dict[tuple[str, int], float]  # tap and first row of a step → err
 
 @dataclass(frozen=True)
 class Trial:
-    """A set of faults, and how far the candidate is from a model with them, tap by tap."""
+    """A set of faults, and how far the candidate is from a model with them, tap by tap.
+
+    `reach` counts the taps, step after step, that agree before the first that does not: where a
+    second fault would have to begin.
+    """
 
     faults: tuple[Fault, ...]
     errors: Mapping[str, float]
     floors: Mapping[str, float]  # the golden's in the first pass, its own in the second
+    reach: int
 
     def ratio(self, tap: str) -> float:
         """The error of a tap in floors."""
@@ -49,14 +53,6 @@ class Trial:
     def residual(self) -> float:
         """The largest ratio of any tap."""
         return self.ratio(self.worst)
-
-    @property
-    def reach(self) -> int:
-        """How many taps, in causal order, are explained before the first that is not."""
-        return next(
-            (i for i, tap in enumerate(self.errors) if self.ratio(tap) > DIVERGENT),
-            len(self.errors),
-        )
 
     def suspect(self) -> Suspect:
         return Suspect(tuple(fault.id for fault in self.faults), self.residual, self.worst)
@@ -80,7 +76,7 @@ class Search:
         model, schedule = in_dtype(self.model, dtype), self.schedule
         for fault in faults:
             model, schedule = fault.apply(model, schedule)
-        if schedule != self.schedule:
+        if schedule != self.schedule or not self.evidence.by_step:
             see = look_away  # its steps are not those of the candidate
         return run(model, schedule, self.evidence.values.keys(), see)
 
@@ -89,45 +85,41 @@ class Search:
         errors: StepErrors = {}
 
         def see(name: str, start: int, array: np.ndarray) -> None:
-            error = self.evidence.step_error(name, start, array)
-            if error is not None:
-                errors[name, start] = error
+            errors[name, start] = self.evidence.step_error(name, start, array)
 
         self.play(faults, "float32", see)
         return errors
 
-    def screen(self, faults: tuple[Fault, ...], base: StepErrors | None = None) -> Trial:
+    def screen(self, faults: tuple[Fault, ...], base: StepErrors) -> Trial:
         """A quick look: one run in float32, in units of the correct model's floors.
 
         It ends at the first tap of a step at which the candidate is off by much, and by no less
         than it is from `base`, which these faults are to explain.
         """
+        seen: list[str] = []
         hopeless: dict[str, float] = {}
 
         def see(name: str, start: int, array: np.ndarray) -> None:
             error = self.evidence.step_error(name, start, array)
-            if error is None or error < HOPELESS * self.floors[name]:
-                return
-            if error > CLOSER * (base or {}).get((name, start), math.inf):
+            if error > HOPELESS * self.floors[name] and error > CLOSER * base[name, start]:
                 hopeless[name] = error
                 raise Enough
+            seen.append(name)
 
         taps = self.play(faults, "float32", see)
-        if not hopeless:
-            return Trial(faults, self.evidence.errors(taps), self.floors)
-        # What came before that tap was explained; what comes after is not known.
-        order = list(self.evidence.values)
-        before = order[: order.index(next(iter(hopeless)))]
-        return Trial(faults, dict.fromkeys(before, 0.0) | hopeless, self.floors)
+        if hopeless:  # of the other taps, only some rows are known
+            return Trial(faults, hopeless, self.floors, len(seen))
+        reach = self.evidence.reach(taps, self.floors, HOPELESS)
+        return Trial(faults, self.evidence.errors(taps), self.floors, reach)
 
     def refine(self, faults: tuple[Fault, ...]) -> Trial:
         """An exact look: in units of the noise that a model with these faults has itself."""
         exact = self.play(faults, "float64")
         noisy = self.play(faults, self.dtype)
-        errors = self.evidence.errors(exact)
-        own = steadied(self.evidence.floors(noisy, exact), self.dtype)
-        least = UNIT_ROUNDOFF[self.dtype]
-        return Trial(faults, errors, {tap: own.get(tap, least) for tap in errors})
+        measured = steadied(self.evidence.floors(noisy, exact), self.dtype)
+        floors = {tap: measured.get(tap, UNIT_ROUNDOFF[self.dtype]) for tap in self.evidence.values}
+        reach = self.evidence.reach(exact, floors, DIVERGENT)
+        return Trial(faults, self.evidence.errors(exact), floors, reach)
 
     def candidates(self, without: tuple[Fault, ...]) -> list[Fault]:
         """The faults that could be added to those."""
@@ -149,9 +141,8 @@ class Search:
             trials.append(self.screen((*base.faults, fault), steps))
         self.progress(len(faults), len(faults), "")
         best = sorted(filter(lambda trial: closer(trial, base), trials), key=by_residual)
-        further = [trial for trial in trials if trial.reach > base.reach]
-        further.sort(key=lambda trial: (-trial.reach, trial.residual))
-        chosen = {trial.faults: trial for trial in (*best[:REFINED], *further[:FURTHER])}
+        furthest = sorted(trials, key=lambda trial: -trial.reach)
+        chosen = {trial.faults: trial for trial in (*best[:REFINED], *furthest[:REFINED])}
         refined = [self.refine(faults) for faults in chosen]
         rest = [trial for trial in trials if trial.faults not in chosen]
         return sorted(refined, key=by_residual) + rest

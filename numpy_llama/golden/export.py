@@ -1,0 +1,285 @@
+"""A golden in the formats that other languages read.
+
+npy   a directory of NumPy files             hex   a directory of words for $readmemh
+npz   one NumPy archive                      c     one header with arrays
+f32   a directory of raw little-endian float32, with a JSON index
+json  one file of nested lists
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import InputError
+from ..formats.files import sync_directory, writing
+from ..formats.floats import f32_to_bf16
+from ..taps import tap_axes
+from .bundle import Bundle
+from .record import select_taps
+
+Taps = Mapping[str, np.ndarray]
+
+FIXED_POINT = re.compile(r"[qQ](\d{1,2})\.(\d{1,2})")
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a number becomes a word of hexadecimal digits. `encode` also counts what did not fit."""
+
+    bits: int
+    says: str
+    encode: Callable[[np.ndarray], tuple[np.ndarray, int]]
+
+    @property
+    def digits(self) -> int:
+        """Hexadecimal digits of a word."""
+        return -(-self.bits // 4)
+
+
+def fixed_point(integer: int, fraction: int) -> Encoding:
+    """Qm.n: a sign, m bits before the point, n after it, in two's complement.
+
+    word = round(x · 2ⁿ), ties to even, limited to -2^(m+n) … 2^(m+n) - 1.
+    """
+    bits = 1 + integer + fraction
+    least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+    def encode(x: np.ndarray) -> tuple[np.ndarray, int]:
+        scaled = np.rint(np.asarray(x, np.float64) * 2.0**fraction)
+        outside = int(((scaled < least) | (scaled > most)).sum())
+        return np.clip(scaled, least, most).astype(np.int64) & (2**bits - 1), outside
+
+    says = (
+        f"Q{integer}.{fraction}: {bits} bits, two's complement: a sign, {integer} integer and "
+        f"{fraction} fraction bits; rounded to nearest, ties to even; saturated"
+    )
+    return Encoding(bits, says, encode)
+
+
+def parse_encoding(word: str) -> Encoding:
+    """The encoding of a name: float32, bfloat16 or Qm.n. Raises InputError for any other."""
+    if word == "float32":
+        says = "IEEE 754 binary32, most significant digit first"
+        return Encoding(32, says, lambda x: (x.view(np.uint32), 0))
+    if word == "bfloat16":
+        says = "bfloat16 (the upper half of binary32), rounded to nearest, ties to even"
+        return Encoding(16, says, lambda x: (f32_to_bf16(x), 0))
+    found = FIXED_POINT.fullmatch(word)
+    if found is None or 1 + int(found[1]) + int(found[2]) > 32:
+        raise InputError(
+            f"the word {word!r} is not float32, bfloat16, or fixed point of at most 32 bits "
+            "like Q7.8 (a sign bit, 7 integer bits, 8 fraction bits)"
+        )
+    return fixed_point(int(found[1]), int(found[2]))
+
+
+@contextmanager
+def new_directory(target: Path, force: bool) -> Iterator[Path]:
+    """A directory to fill, which becomes `target` when the block ends well, and else is gone.
+
+    Raises InputError for a target that is there already, unless `force`.
+    """
+    if target.exists() and not force:
+        raise InputError(f"{target}: is there already; give another name, or --force")
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target}: is a file, and a directory is to be made")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    try:
+        yield made
+        made.chmod(0o755)  # mkdtemp makes it private
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(made, target)
+        sync_directory(target.parent)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def new_file(target: Path, force: bool) -> Iterator[BinaryIO]:
+    """The same for a file."""
+    if target.is_dir():
+        raise InputError(f"{target}: is a directory, and a file is to be written")
+    if target.exists() and not force:
+        raise InputError(f"{target}: is there already; give another name, or --force")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target) as file:
+        yield file
+
+
+def description(bundle: Bundle, taps: Taps) -> dict[str, Any]:
+    """What whoever reads the files has to know besides the values."""
+    return {
+        "tokens": list(bundle.schedule.tokens),
+        "steps": list(bundle.schedule.steps),
+        "greedy": list(bundle.greedy),
+        "taps": {
+            name: {"shape": list(array.shape), "axes": " ".join(tap_axes(name))}
+            for name, array in taps.items()
+        },
+    }
+
+
+def write_json(file: BinaryIO, content: object) -> None:
+    """One JSON text, and a newline."""
+    file.write(json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def write_index(directory: Path, content: Mapping[str, Any]) -> None:
+    """The JSON index of a directory."""
+    with open(directory / INDEX, "wb") as file:
+        write_json(file, content)
+
+
+def export_npy(bundle: Bundle, taps: Taps, directory: Path) -> str:
+    for name, array in taps.items():
+        np.save(directory / f"{name}.npy", array, allow_pickle=False)
+    write_index(directory, description(bundle, taps))
+    return "float32"
+
+
+def export_f32(bundle: Bundle, taps: Taps, directory: Path) -> str:
+    for name, array in taps.items():
+        (directory / f"{name}.f32").write_bytes(array.astype("<f4").tobytes())
+    says = "IEEE 754 binary32, little-endian, the last axis fastest, no header"
+    write_index(directory, {"encoding": says, **description(bundle, taps)})
+    return says
+
+
+def hex_words(words: np.ndarray, digits: int) -> bytes:
+    """One word a line, as $readmemh takes them."""
+    return "".join(f"{word:0{digits}x}\n" for word in words.reshape(-1).tolist()).encode()
+
+
+def export_hex(bundle: Bundle, taps: Taps, directory: Path, word: str) -> str:
+    encoding = parse_encoding(word)
+    outside = {}
+    for name, array in taps.items():
+        words, outside[name] = encoding.encode(np.ascontiguousarray(array, np.float32))
+        (directory / f"{name}.hex").write_bytes(hex_words(words, encoding.digits))
+    tokens = np.array(bundle.schedule.tokens)
+    (directory / "tokens.hex").write_bytes(hex_words(tokens, 8))
+    saturated = {name: count for name, count in outside.items() if count}
+    about = {"word": word, "encoding": encoding.says, "digits": encoding.digits}
+    write_index(directory, about | {"saturated": saturated} | description(bundle, taps))
+    lost = f"; {sum(saturated.values())} values did not fit" if saturated else ""
+    return encoding.says + lost
+
+
+def c_literal(value: float) -> str:
+    """A float32 such that a C compiler reads the same bits: nine digits suffice."""
+    text = f"{value:.9g}"
+    return text + ("f" if "." in text or "e" in text else ".0f")
+
+
+def c_array(declaration: str, items: list[str]) -> str:
+    """A definition of an array, eight items a line."""
+    lines = (", ".join(items[i : i + 8]) for i in range(0, len(items), 8))
+    return f"{declaration} = {{\n" + ",\n".join(f"  {line}" for line in lines) + "\n};\n"
+
+
+def export_c(bundle: Bundle, taps: Taps, file: BinaryIO) -> str:
+    """One header. Taps are flat arrays, the last axis fastest; GOLDEN_… give their sizes."""
+    schedule, config = bundle.schedule, bundle.config
+    sizes = {
+        "ROWS": len(schedule.tokens),
+        "PROMPT": schedule.prompt,
+        "DIM": config.dim,
+        "LAYERS": config.n_layers,
+        "HEADS": config.n_heads,
+        "KV_HEADS": config.n_kv_heads,
+        "HEAD_DIM": config.head_dim,
+        "HIDDEN_DIM": config.hidden_dim,
+        "VOCAB": config.vocab_size,
+    }
+    text = ["#ifndef LLAMA_GOLDEN_H\n#define LLAMA_GOLDEN_H\n#include <stdint.h>\n"]
+    text += [f"#define GOLDEN_{name} {size}" for name, size in sizes.items()]
+    for name, ids in (("tokens", schedule.tokens), ("greedy", bundle.greedy)):
+        text.append(c_array(f"static const int32_t golden_{name}[{len(ids)}]", [*map(str, ids)]))
+    file.write("\n".join(text).encode())
+    for name, array in taps.items():
+        shape = " x ".join(map(str, array.shape))
+        file.write(f"\n/* {name}: {' '.join(tap_axes(name))} = {shape} */\n".encode())
+        items = [c_literal(value) for value in array.reshape(-1).tolist()]
+        what = f"static const float golden_{name.replace('.', '_')}[{array.size}]"
+        file.write(c_array(what, items).encode())
+    file.write(b"\n#endif\n")
+    return "float32, nine digits: the same bits"
+
+
+def export_json(bundle: Bundle, taps: Taps, file: BinaryIO) -> str:
+    """One object: the ids, and each tap as nested lists. `check` reads the same."""
+    about = description(bundle, taps)
+    values = {name: array.tolist() for name, array in taps.items()}
+    file.write(json.dumps({key: about[key] for key in ("tokens", "greedy")} | values).encode())
+    file.write(b"\n")
+    return "float32, as the shortest decimals of the same doubles"
+
+
+def export_npz(bundle: Bundle, taps: Taps, file: BinaryIO) -> str:
+    ids = {"tokens": np.array(bundle.schedule.tokens), "greedy": np.array(bundle.greedy)}
+    np.savez(file, allow_pickle=False, **ids, **taps)
+    return "float32"
+
+
+DIRECTORIES = {"npy": export_npy, "f32": export_f32}
+FILES = {"npz": export_npz, "c": export_c, "json": export_json}
+FORMATS = (*DIRECTORIES, *FILES, "hex")
+
+
+def export(
+    bundle: Bundle,
+    target: Path,
+    to: str,
+    taps: list[str] | None = None,
+    word: str = "float32",
+    force: bool = False,
+) -> str:
+    """Write a golden to `target` in one of FORMATS; returns how numbers are encoded.
+
+    taps: patterns (default: all that were recorded). word: of "hex" (see `parse_encoding`).
+    Raises InputError for an unknown format, word or pattern, and for a target that is there.
+    """
+    if to not in FORMATS:
+        raise InputError(f"{to!r} is not one of {', '.join(FORMATS)}")
+    chosen = select_taps(bundle.config.n_layers, taps) if taps else list(bundle.values)
+    missing = [name for name in chosen if name not in bundle.values]
+    if missing:
+        raise InputError(f"{missing[0]} is not among the {len(bundle.values)} taps of this golden")
+    values = Chosen(bundle.values, chosen)
+    if to in FILES:
+        with new_file(target, force) as file:
+            return FILES[to](bundle, values, file)
+    parse_encoding(word)  # before anything is made
+    with new_directory(target, force) as directory:
+        if to == "hex":
+            return export_hex(bundle, values, directory, word)
+        return DIRECTORIES[to](bundle, values, directory)
+
+
+class Chosen(Mapping[str, np.ndarray]):
+    """Some taps of a golden, each read when its turn comes."""
+
+    def __init__(self, values: Taps, names: list[str]):
+        self.values_of, self.names = values, names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.values_of[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
