@@ -95,14 +95,14 @@ def test_l6_a_bad_group_is_refused(tmp_path: Path, group: int) -> None:
     path = tmp_path / "v2.bin"
     WRITERS[2](path, CONFIG, random_tensors(CONFIG, dtype=np.float32))
     put(path, 37, "<i", group)
-    refused(lambda: llama2c.read(path), str(path), "group")
+    refused(lambda: llama2c.read(path), str(path), "into groups of")
 
 
 def test_a_byte_for_tied_that_is_neither_0_nor_1_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "v1.bin"
     WRITERS[1](path, CONFIG, random_tensors(CONFIG, dtype=np.float32))
     put(path, 36, "<B", 2)
-    refused(lambda: llama2c.read(path), str(path), "tied")
+    refused(lambda: llama2c.read(path), str(path), "not 0 or 1")
 
 
 def test_a_directory_is_refused(tmp_path: Path) -> None:
