@@ -44,6 +44,11 @@ def start_worker() -> subprocess.Popen[bytes]:
     )
 
 
+def one_line(text: str) -> str:
+    """A stranger's text for an error message: nothing that a terminal would act upon."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 class JinjaTemplate(Template):
     """A template in Jinja. `source` is its text, `origin` says where it came from, for errors."""
 
@@ -76,10 +81,10 @@ class JinjaTemplate(Template):
             "add_generation_prompt": True,
         }
         answer = self.ask({"template": self.source, "variables": variables, "most": MAX_CHARACTERS})
-        if "refused" in answer:
-            raise InputError(f"the chat template refuses this conversation: {answer['refused']}")
-        if "text" not in answer:
-            raise TokenizerError(f"{self.origin}: the chat template {answer.get('broken')}")
+        if refused := answer.get("refused"):
+            raise InputError(f"the chat template refuses this conversation: {one_line(refused)}")
+        if broken := answer.get("broken"):
+            raise TokenizerError(f"{self.origin}: the chat template: {one_line(broken)}")
         return answer["text"]
 
     def ask(self, request: dict[str, Any]) -> dict[str, str]:

@@ -108,8 +108,9 @@ def test_the_same_question_after_a_reset_feeds_one_token():
 # ------------------------------------------------------------------ a full context
 
 
-def test_the_oldest_turns_are_left_out_when_the_context_is_full_and_that_is_said():
-    talk = Talk(capacity=120, system="Be brief.")
+@pytest.mark.parametrize("capacity", [110, 120, 130, 140])
+def test_the_oldest_turns_are_left_out_when_the_context_is_full_and_that_is_said(capacity):
+    talk = Talk(capacity=capacity, system="Be brief.")
     asked = [f"Hello there number {i}" for i in range(6)]
     told = talk.conversation
     for text in asked:
