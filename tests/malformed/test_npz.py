@@ -85,19 +85,36 @@ def test_n3_a_zip_bomb_is_refused(tmp_path: Path) -> None:
     refused(lambda: read(path), str(path), NORM, "unpack to 200000128")
 
 
+@pytest.mark.parametrize("count", [0, 92, 100])
+def test_n2_bytes_that_the_shape_does_not_account_for_are_refused(
+    tmp_path: Path, count: int
+) -> None:
+    path = with_norm(tmp_path, npy_of(described("(24,)"), bytes(count)))
+    refused(lambda: read(path), str(path), "(24,), which its")
+
+
 def test_n3_a_member_that_unpacks_to_less_is_refused_when_loaded(tmp_path: Path) -> None:
-    path = with_norm(tmp_path, npy(np.ones(24, np.float32)), zipfile.ZIP_DEFLATED)
+    member = npy(np.ones(24, np.float32))
+    path = with_norm(tmp_path, member[:-8], zipfile.ZIP_DEFLATED)
     data = bytearray(path.read_bytes())
-    with zipfile.ZipFile(path) as archive:
-        start = archive.getinfo(f"{NORM}.npy").header_offset
-    packed = start + 30 + len(f"{NORM}.npy")
-    data[packed + 8 : packed + 24] = bytes(16)
+    struct.pack_into("<I", data, data.index(NORM.encode()) - 30 + 22, len(member))
+    struct.pack_into("<I", data, data.rindex(NORM.encode()) - 46 + 24, len(member))
     path.write_bytes(data)
 
     def load() -> None:
         read(path).tensors["final_norm"].load()
 
-    refused(load, str(path), NORM)
+    sentence = refused(load, str(path), NORM, f"unpacks to {len(member) - 8} bytes")
+    assert "damaged" in sentence
+
+
+def test_n3_a_damaged_member_is_refused_when_loaded(tmp_path: Path) -> None:
+    path = with_norm(tmp_path, npy(np.ones(24, np.float32)), zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    packed = data.index(NORM.encode()) + len(f"{NORM}.npy")
+    data[packed : packed + 16] = b"\xff" * 16
+    path.write_bytes(data)
+    refused(lambda: read(path), str(path), NORM, "damaged")
 
 
 HEADERS = {
