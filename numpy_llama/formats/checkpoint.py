@@ -1,4 +1,4 @@
-"""What every reader of a checkpoint gives: named tensors that are not read yet, and a LlamaConfig."""
+"""What every reader of a checkpoint gives: a LlamaConfig, and named tensors not read yet."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,12 +15,16 @@ RopeLayout = Literal["adjacent", "half-split"]  # how wq and wk keep RoPE's pair
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor as a file holds it. Its bytes are looked at when `load` is called, not before."""
+    """One tensor as a file holds it. Its bytes are looked at when `load` is called, not before.
+
+    `load` gives an F64, F32 or F16 tensor in that dtype, a BF16 one as its bits in uint16, and
+    all else (quantised types) as float32.
+    """
 
     shape: tuple[int, ...]
     dtype: str  # as stored: "F32", "BF16", "Q4_K", …
     nbytes: int  # as stored
-    load: Callable[[], np.ndarray]  # F64, F32, F16: that dtype; BF16: its bits as uint16; all else: float32
+    load: Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def expected_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]
 
 
 def check_tensors(source: Path, config: LlamaConfig, tensors: Mapping[str, StoredTensor]) -> None:
-    """Raise CheckpointError unless `tensors` are those that `config` calls for, each in its shape."""
+    """Raise CheckpointError unless `tensors` are what `config` calls for, each in its shape."""
     expected = dict(expected_shapes(config))
     missing = [name for name in expected if name not in tensors]
     if missing:
