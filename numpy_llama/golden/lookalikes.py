@@ -210,21 +210,22 @@ def with_positions_from_0(bundle: Bundle, candidate: Candidate, dtype: str) -> C
     return dataclasses.replace(other, notes=(*candidate.notes, note))
 
 
-def without_hidden_scores(bundle: Bundle, candidate: Candidate) -> Candidate:
-    """Scores that a row may not see as 0, whatever the candidate keeps there (-∞, -1e9, junk)."""
-    seen = visible(len(bundle.schedule.tokens))
-    values = {
-        name: np.where(seen, array, np.zeros((), array.dtype))
-        if name.endswith(".scores") and array.ndim == 3 and array.shape[1:] == seen.shape
-        else array
-        for name, array in candidate.values.items()
-    }
+def without_hidden_scores(candidate: Candidate) -> Candidate:
+    """Scores that a row may not see as 0, whatever the candidate keeps there (-∞, -1e9, junk).
+
+    There may be another number of rows than the golden's: without a first token, or with two.
+    """
+    values = dict(candidate.values)
+    for name, array in candidate.values.items():
+        if name.endswith(".scores") and array.ndim == 3 and array.shape[1] == array.shape[2]:
+            seen = visible(array.shape[1])
+            values[name] = np.where(seen, array, np.zeros((), array.dtype))
     return dataclasses.replace(candidate, values=values)
 
 
 def recognise(bundle: Bundle, candidate: Candidate, dtype: str) -> Candidate:
     """The candidate as our own taps would be, with a note on each thing that was otherwise."""
     candidate = with_our_axes(bundle, candidate)
-    candidate = without_hidden_scores(bundle, candidate)
+    candidate = without_hidden_scores(candidate)
     candidate = with_adjacent_pairs(bundle, candidate)
     return with_positions_from_0(bundle, candidate, dtype)

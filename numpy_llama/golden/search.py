@@ -117,7 +117,15 @@ class Search:
         exact = self.play(faults, "float64")
         noisy = self.play(faults, self.dtype)
         measured = steadied(self.evidence.floors(noisy, exact), self.dtype)
-        floors = {tap: measured.get(tap, UNIT_ROUNDOFF[self.dtype]) for tap in self.evidence.values}
+        least = UNIT_ROUNDOFF[self.dtype]
+        floors = {
+            tap: max(
+                measured.get(tap, least),
+                # The correct model's noise shows what one rounding grows to by this tap.
+                one_rounding(faults, got.size) * self.floors[tap] / least,
+            )
+            for tap, got in self.evidence.values.items()
+        }
         reach = self.evidence.reach(exact, floors, DIVERGENT)
         return Trial(faults, self.evidence.errors(exact), floors, reach)
 
@@ -146,6 +154,16 @@ class Search:
         refined = [self.refine(faults) for faults in chosen]
         rest = [trial for trial in trials if trial.faults not in chosen]
         return sorted(refined, key=by_residual) + rest
+
+
+def one_rounding(faults: Iterable[Fault], n: int) -> float:
+    """The relative RMS error of n values when one of them was rounded the other way.
+
+    A fault that rounds to few bits does so to some value or other, and in a small model a run may
+    be too short to show it: then its measured noise is too small.
+    """
+    coarsest = max((UNIT_ROUNDOFF[f.rounds_to] for f in faults if f.rounds_to), default=0.0)
+    return coarsest / math.sqrt(n)
 
 
 def by_residual(trial: Trial) -> float:

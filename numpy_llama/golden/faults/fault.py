@@ -39,6 +39,7 @@ class Fault:
     apply: Change
     applies: Callable[[LlamaConfig], bool] = always
     harmless: bool = False  # intermediates differ, the logits do not
+    rounds_to: str | None = None  # a narrow dtype: noise decides which way single values go
 
 
 def stage(changed: type[Llama]) -> Change:

@@ -217,6 +217,7 @@ FAULTS = (
         "minimind#301",
         "Compute the norm in float32, and convert its result.",
         stage(in_narrow(round_to_bfloat16)),
+        rounds_to="bfloat16",
     ),
     Fault(
         "norm-float16",
@@ -226,6 +227,7 @@ FAULTS = (
         "minimind#301: the square of 1e-4 is 0 in float16",
         "Compute the norm in float32, and convert its result.",
         stage(in_narrow(round_to_float16)),
+        rounds_to="float16",
     ),
     Fault(
         "norm-final-missing",
