@@ -5,6 +5,7 @@ golden.safetensors  the taps, float64 rounded to float32
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from ..config import LlamaConfig, RopeScaling
 from ..errors import InputError, LlamaError
 from ..formats.checkpoint import StoredTensor
-from ..formats.files import read_small, writing
+from ..formats.files import open_regular, read_small, writing
 from ..formats.safetensors import read_file, write_file
 from ..formats.strict_json import parse_json, shown
 from ..taps import tap_axes, tap_names
@@ -126,6 +127,12 @@ def tap_shape(name: str, config: LlamaConfig, T: int) -> tuple[int, ...]:
     return tuple(sizes[axis] for axis in tap_axes(name))
 
 
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def load(directory: Path) -> Bundle:
     """Read a golden. Raises InputError or CheckpointError for one that is broken."""
     path = directory / JSON
@@ -141,6 +148,8 @@ def load(directory: Path) -> Bundle:
         raise InputError(f"{path}: is not a whole golden: {type(wrong).__name__} {wrong}") from None
     except LlamaError as wrong:
         raise InputError(f"{path}: {wrong}") from None
+    if file_sha256(directory / VALUES) != content.get("values_sha256"):
+        raise InputError(f"{directory / VALUES}: is not the file that {JSON} was written with")
     values = read_values(directory / VALUES, fields["config"], len(fields["schedule"].tokens))
     return Bundle(values=values, **fields)
 

@@ -87,12 +87,15 @@ def parse_encoding(word: str) -> Encoding:
 def new_directory(target: Path, force: bool) -> Iterator[Path]:
     """A directory to fill, which becomes `target` when the block ends well, and else is gone.
 
-    Raises InputError for a target that is there already, unless `force`.
+    Raises InputError for a target that is there already; `force` replaces an earlier export.
     """
-    if target.exists() and not force:
-        raise InputError(f"{target}: is there already; give another name, or --force")
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: is a file, and a directory is to be made")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise InputError(f"{target}: is no directory, and one is to be made; give another name")
+    if target.exists() and any(target.iterdir()):
+        if not force:
+            raise InputError(f"{target}: is there already; give another name, or --force")
+        if not (target / INDEX).is_file():  # the wrong name must not cost someone a directory
+            raise InputError(f"{target}: holds no {INDEX}, so --force does not replace it")
     target.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:

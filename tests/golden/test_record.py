@@ -1,0 +1,257 @@
+"""Recording: the same bits everywhere, floors that were measured, and files that are whole."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpy_llama.errors import InputError, LlamaError, NumericError
+from numpy_llama.golden.bundle import Bundle, load
+from numpy_llama.golden.measure import relative_rms, tap_error
+from numpy_llama.golden.precision import MEASURED, UNIT_ROUNDOFF, in_dtype, round_to_bfloat16
+from numpy_llama.golden.record import record, select_taps, weights_sha256
+from numpy_llama.golden.run import Schedule, run
+from numpy_llama.taps import tap_names
+from tests.models import random_model, random_tokens, tiny_config
+
+CONFIG = tiny_config(n_layers=2)
+MODEL = random_model(CONFIG, dtype=np.float32)
+PROMPT = random_tokens(CONFIG, 9)
+
+
+@pytest.fixture(scope="module")
+def golden() -> Bundle:
+    return record(MODEL, PROMPT, 3, chunk=5, text="nine words", source="tiny")
+
+
+def test_the_decode_steps_are_the_greedy_continuation(golden: Bundle) -> None:
+    tokens = list(PROMPT)
+    for _ in range(4):  # without a cache, so that this is not how the golden did it
+        tokens.append(int(random_model(CONFIG).forward(tokens)[-1].argmax()))
+    assert golden.schedule.tokens == tuple(tokens[:12])
+    assert golden.schedule.steps == (5, 4, 1, 1, 1)
+    assert golden.greedy == tuple(tokens[9:])
+    assert [golden.schedule.phase(row) for row in (0, 8, 9, 11)] == ["prefill"] * 2 + ["decode"] * 2
+
+
+def test_values_are_the_float64_run_rounded_to_float32(golden: Bundle) -> None:
+    whole = random_model(CONFIG, dtype=np.float64)
+    rounded = dataclasses.replace(whole, weights=in_dtype(MODEL, "float64").weights)
+    truth = run(rounded, Schedule(golden.schedule.tokens, (12,)))  # in one step: the same rows
+    assert list(golden.values) == tap_names(2)
+    for name, array in golden.values.items():
+        assert array.dtype == np.float32
+        np.testing.assert_allclose(array, truth[name], rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+def test_margins_are_between_the_two_largest_logits(golden: Bundle) -> None:
+    for row, margin in zip(golden.values["logits"], golden.margins, strict=True):
+        two = sorted(row.tolist())[-2:]
+        assert margin == pytest.approx(two[1] - two[0], abs=1e-6)
+
+
+def test_floors_grow_with_the_coarseness_of_the_dtype(golden: Bundle) -> None:
+    for tap in golden.values:
+        single, half, brain = (golden.floor(tap, d) for d in ("float32", "float16", "bfloat16"))
+        assert UNIT_ROUNDOFF["float32"] <= single < 1e-5
+        assert 100 * single < half < brain < 0.2
+        assert golden.floor(tap, "float64") == UNIT_ROUNDOFF["float64"]
+    assert golden.noise("float32") < golden.noise("float16") < golden.noise("bfloat16")
+    with pytest.raises(InputError, match="int8"):
+        golden.floor("logits", "int8")
+
+
+def test_detectability_says_what_this_golden_sees(golden: Bundle) -> None:
+    seen = golden.detectability
+    assert seen["relu"]["bfloat16"].visible and seen["relu"]["bfloat16"].tap == "layers.0.swiglu"
+    assert (
+        seen["norm-eps-1e-6"]["float32"].visible and not seen["norm-eps-1e-6"]["bfloat16"].visible
+    )
+    assert seen["decode-position-plus-1"]["float32"].tap == "layers.0.q_rot"
+    assert seen["mask-upper-left"]["float32"].visible  # for it was recorded in chunks
+    assert "norm-eps-1e-5" not in seen  # this model's own ε
+
+
+def test_one_token_cannot_see_positions() -> None:
+    seen = record(MODEL, PROMPT[:1], 0).detectability
+    for fault in ("rope-theta-5e5", "rope-missing", "decode-position-zero", "mask-missing"):
+        assert not seen[fault]["float32"].visible, fault
+
+
+def test_a_saved_golden_is_loaded_as_it_was(golden: Bundle, tmp_path: Path) -> None:
+    golden.save(tmp_path / "g")
+    loaded = load(tmp_path / "g")
+    for field in dataclasses.fields(Bundle):
+        if field.name != "values":
+            assert getattr(loaded, field.name) == getattr(golden, field.name), field.name
+    assert list(loaded.values) == list(golden.values)
+    for name in golden.values:
+        np.testing.assert_array_equal(loaded.values[name], golden.values[name])
+    assert sorted(p.name for p in (tmp_path / "g").iterdir()) == [
+        "golden.json",
+        "golden.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        (["version"], 99),
+        (["config", "dim"], -1),
+        (["config", "dim"], 32),
+        (["config", "wheels"], 4),
+        (["schedule", "steps"], [1]),
+        (["schedule", "tokens"], [0] * 11 + [1 << 40]),
+        (["schedule", "tokens"], "twelve"),
+        (["floors"], {}),
+        (["floors", "float32", "logits"], "small"),
+        (["greedy"], None),
+        (["values_sha256"], "0" * 64),
+    ],
+)
+def test_a_golden_that_was_tampered_with_is_refused_in_a_sentence(
+    golden: Bundle, tmp_path: Path, path: list[str], value: object
+) -> None:
+    golden.save(tmp_path)
+    content = json.loads((tmp_path / "golden.json").read_text())
+    at = content
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    (tmp_path / "golden.json").write_text(json.dumps(content))
+    with pytest.raises(LlamaError, match="golden"):
+        load(tmp_path)
+
+
+def test_a_golden_without_its_values_or_no_golden_at_all_is_refused(
+    golden: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="is not a golden"):
+        load(tmp_path)
+    golden.save(tmp_path)
+    (tmp_path / "golden.safetensors").write_bytes(b"")
+    with pytest.raises(LlamaError, match="golden.safetensors"):
+        load(tmp_path)
+
+
+def test_what_is_recorded_can_be_chosen(golden: Bundle) -> None:
+    assert select_taps(2, ["logits"]) == ["logits"]
+    assert select_taps(2, ["layers.*.q"]) == ["layers.0.q", "layers.1.q", "logits"]
+    assert select_taps(2, ["all"]) == tap_names(2)
+    with pytest.raises(InputError, match="qq"):
+        select_taps(2, ["qq"])
+    some = record(MODEL, PROMPT, 3, chunk=5, taps=["embed"], detect=False)
+    assert list(some.values) == ["embed", "logits"]
+    assert some.floors["float32"]["logits"] == golden.floors["float32"]["logits"]
+
+
+def test_what_cannot_be_recorded_is_refused() -> None:
+    with pytest.raises(InputError, match="61"):
+        record(MODEL, [61])
+    with pytest.raises(InputError):
+        record(MODEL, [])
+    embeddings = np.full_like(MODEL.weights.tok_embeddings, np.nan)
+    broken = dataclasses.replace(
+        MODEL, weights=dataclasses.replace(MODEL.weights, tok_embeddings=embeddings)
+    )
+    with pytest.raises(NumericError, match="embed"):
+        record(broken, PROMPT)
+
+
+def test_the_hash_is_of_the_weights_not_of_their_dtype() -> None:
+    other = random_model(CONFIG, seed=1, dtype=np.float32)
+    assert weights_sha256(MODEL) == weights_sha256(in_dtype(MODEL, "float64"))
+    assert weights_sha256(MODEL) != weights_sha256(other)
+
+
+def test_errors_are_measured_in_the_worst_group_of_rows() -> None:
+    schedule = Schedule.of(range(100), range(2))
+    want = np.ones((102, 3))
+    got = want.copy()
+    got[-1] += 0.1  # one of the two decode steps
+    assert tap_error("embed", got, want, schedule) == pytest.approx(0.1 / np.sqrt(2))
+    assert relative_rms(got, want) == pytest.approx(0.1 / np.sqrt(102))
+    assert relative_rms(np.array([np.nan]), np.array([np.nan])) == np.inf
+    assert relative_rms(np.array([1.0]), np.array([0.0])) == np.inf
+    assert relative_rms(np.zeros(2), np.zeros(2)) == 0
+
+
+def test_bfloat16_is_emulated_by_rounding_to_even() -> None:
+    values = np.array([1, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-7, np.inf, -3.3], np.float32)
+    expected = [1, 1, 1 + 2**-6, 1 + 2**-7, np.inf, -3.296875]
+    np.testing.assert_array_equal(round_to_bfloat16(values), np.array(expected, np.float32))
+
+
+def test_an_emulated_run_stores_nothing_finer_than_its_format() -> None:
+    schedule = Schedule.of(PROMPT)
+    for dtype, bits in (("bfloat16", 16), ("float16", 13)):
+        for name, array in run(in_dtype(MODEL, dtype), schedule).items():
+            normal = array[np.abs(array) > 1e-3]
+            assert not (normal.view(np.uint32) % (1 << bits)).any(), name
+
+
+def test_a_schedule_covers_its_tokens() -> None:
+    assert Schedule.of([1, 2, 3, 4, 5], [6], chunk=2).steps == (2, 2, 1, 1)
+    assert Schedule.of([1], [2, 3]).prompt == 1
+    for tokens, steps in (((), ()), ((1, 2), (1,)), ((1, 2), (3, -1)), ((1, 2), (2, 0))):
+        with pytest.raises(InputError):
+            Schedule(tokens, steps)
+
+
+RECORD_BITS = """
+import sys, numpy as np
+from numpy_llama.golden.record import record
+from tests.models import random_model, random_tokens, tiny_config
+config = tiny_config(dim=192, n_heads=6, head_dim=32, hidden_dim=512, vocab_size=997)
+model = random_model(config, dtype=np.float32)
+golden = record(model, random_tokens(config, 60), 4, detect=False)
+flat = np.concatenate([array.reshape(-1) for array in golden.values.values()])
+np.save(sys.argv[1], flat)
+"""
+
+
+def recorded_with(path: Path, **environment: str) -> np.ndarray:
+    """All values of a golden, recorded by another process with these settings of OpenBLAS."""
+    subprocess.run(
+        [sys.executable, "-c", RECORD_BITS, str(path)],
+        env=os.environ | {"PYTHONPATH": "."} | environment,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    return np.load(path)
+
+
+def ulps_apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """How many float32 lie between two arrays, value by value."""
+
+    def ordered(x: np.ndarray) -> np.ndarray:
+        bits = x.view(np.int32).astype(np.int64)
+        return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+    return np.abs(ordered(a) - ordered(b))
+
+
+def test_the_bits_do_not_depend_on_threads_or_kernel(tmp_path: Path) -> None:
+    """Of a few hundred thousand values, one in a million may round the other way: so none here."""
+    first = recorded_with(tmp_path / "a.npy", OPENBLAS_NUM_THREADS="1")
+    others = [
+        {"OPENBLAS_NUM_THREADS": "2"},
+        {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell"},
+        {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "SkylakeX"},
+        {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Nehalem"},
+    ]
+    different = 0
+    for environment in others:
+        apart = ulps_apart(first, recorded_with(tmp_path / "b.npy", **environment))
+        assert apart.max() <= 1, environment
+        different += int((apart > 0).sum())
+    assert different <= 1e-6 * first.size * len(others) + 1
+
+
+def test_every_measured_dtype_is_in_a_golden(golden: Bundle) -> None:
+    assert set(golden.floors) == set(golden.logit_noise) == set(MEASURED)
