@@ -14,6 +14,7 @@ from ..errors import LlamaError
 from .chat import chat
 from .convert import convert
 from .generate import generate
+from .golden import golden
 from .info import info
 from .logits import logits
 from .pull import pull
@@ -59,10 +60,11 @@ def main() -> None:
     llama-np generate "Once upon a time"   continue a text
     llama-np chat                          converse
     llama-np info smollm2-135m             what a model is, and what it needs
+    llama-np golden check GOLDEN DUMP      whether another Llama is right
     """
 
 
-for command in (generate, chat, logits, tokenize, info, convert, pull):
+for command in (generate, chat, logits, tokenize, info, convert, pull, golden):
     main.add_command(command)
 
 

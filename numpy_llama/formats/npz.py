@@ -67,7 +67,9 @@ def unpack(archive: Archive, member: Member, count: int) -> bytes:
         raise CheckpointError(f"{archive.path}: {member.name} is damaged: {error}") from None
 
 
-def parse_array(start: bytes, member: Member, where: str) -> Array:
+def parse_array(
+    start: bytes, member: Member, where: str, kinds: Mapping[str, str] = KINDS
+) -> Array:
     """The header at the start of a member, which must account for every byte of it."""
     if start[:6] != b"\x93NUMPY" or start[6:8] not in (b"\1\0", b"\2\0", b"\3\0"):
         raise CheckpointError(f"{where}: is not an array of NumPy")
@@ -77,10 +79,11 @@ def parse_array(start: bytes, member: Member, where: str) -> Array:
     if len(text) < length:
         raise CheckpointError(f"{where}: has a header of {length} bytes, which no array needs")
     found = DESCRIPTION.fullmatch(text.decode("latin-1"))
-    kind = KINDS.get(found[1][1:]) if found else None
+    kind = kinds.get(found[1][1:]) if found else None
     if found is None or kind is None:
+        of = "floats" if kinds is KINDS else "numbers"
         raise CheckpointError(
-            f"{where}: is not an array of floats; its header is {shown(text.decode('latin-1'))}"
+            f"{where}: is not an array of {of}; its header is {shown(text.decode('latin-1'))}"
         )
     shape = tuple(int(n) for n in found[3].replace(" ", "").split(",") if n)
     order = found[1][0].replace("|", "<")
@@ -93,7 +96,9 @@ def parse_array(start: bytes, member: Member, where: str) -> Array:
     return array
 
 
-def stored_tensor(archive: Archive, member: Member) -> StoredTensor:
+def stored_tensor(
+    archive: Archive, member: Member, kinds: Mapping[str, str] = KINDS
+) -> StoredTensor:
     """One member as a tensor: a view of the file if it is stored as it is, and can be one."""
     where = f"{archive.path}: {member.name}"
     if member.size > ALWAYS_ALLOWED and member.size > MOST_PACKING * member.packed:
@@ -101,7 +106,7 @@ def stored_tensor(archive: Archive, member: Member) -> StoredTensor:
             f"{where}: claims that {member.packed} bytes unpack to {member.size}, which "
             "weights never do"
         )
-    array = parse_array(unpack(archive, member, MAX_HEADER), member, where)
+    array = parse_array(unpack(archive, member, MAX_HEADER), member, where, kinds)
     order: Literal["F", "C"] = "F" if array.fortran_order else "C"
     native = array.dtype.newbyteorder("=")
 
@@ -122,14 +127,17 @@ def stored_tensor(archive: Archive, member: Member) -> StoredTensor:
     return StoredTensor(array.shape, array.kind, array.nbytes, load)
 
 
-def read_tensors(path: Path) -> dict[str, StoredTensor]:
-    """The arrays of an npz file by their names; no data are unpacked yet."""
+def read_tensors(path: Path, kinds: Mapping[str, str] = KINDS) -> dict[str, StoredTensor]:
+    """The arrays of an npz file by their names; no data are unpacked yet.
+
+    kinds: which arrays are taken, by NumPy's name and ours; weights are floats.
+    """
     archive = open_archive(path)
     tensors: dict[str, StoredTensor] = {}
     for member in archive.members.values():
         if not member.name.endswith(".npy"):
             raise CheckpointError(f"{path}: has a member {shown(member.name)}, which is no array")
-        tensors[member.name.removesuffix(".npy")] = stored_tensor(archive, member)
+        tensors[member.name.removesuffix(".npy")] = stored_tensor(archive, member, kinds)
     return tensors
 
 

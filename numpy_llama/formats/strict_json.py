@@ -51,20 +51,22 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def check_values(raw: bytes | memoryview, where: str, error: type[LlamaError]) -> None:
-    """Raise `error` if the text can hold more than MAX_VALUES: each needs a comma or a bracket."""
+def check_values(raw: bytes | memoryview, where: str, error: type[LlamaError], most: int) -> None:
+    """Raise `error` if the text can hold more than `most`: each needs a comma or a bracket."""
     pieces = (bytes(raw[i : i + CHUNK]) for i in range(0, len(raw), CHUNK))
-    if sum(piece.count(mark) for piece in pieces for mark in (b",", b"{", b"[")) > MAX_VALUES:
-        raise error(f"{where}: has more than {MAX_VALUES:,} values, and no real one has as many")
+    if sum(piece.count(mark) for piece in pieces for mark in (b",", b"{", b"[")) > most:
+        raise error(f"{where}: has more than {most:,} values, and no real one has as many")
 
 
-def parse_json(raw: bytes | memoryview, where: str, error: type[LlamaError]) -> Any:
+def parse_json(
+    raw: bytes | memoryview, where: str, error: type[LlamaError], most: int = MAX_VALUES
+) -> Any:
     """What `raw` says, or `error` with one sentence that begins with `where`.
 
     The number of values is bounded before anything is built: memory stays a small multiple of the
     text. UTF-8 without a byte-order mark is the only encoding.
     """
-    check_values(raw, where, error)
+    check_values(raw, where, error, most)
     try:
         return json.loads(
             str(raw, "utf-8"),

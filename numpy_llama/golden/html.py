@@ -79,7 +79,7 @@ def as_html(report: Report, bundle: Bundle, candidate: str) -> str:
 <p>{escape(of)}, weights {escape(bundle.weights_sha256[:12])}…,
 {len(bundle.schedule.tokens)} tokens of which {bundle.schedule.prompt} are the prompt.</p>
 <h2>Where it is wrong</h2>
-<p>Taps downwards in causal order, layers to the right. Green: within {SUSPICIOUS:g} floors of noise;
+<p>Taps downwards in causal order, layers to the right. Green: within {SUSPICIOUS:g} floors;
 yellow: within {DIVERGENT:g}; red: beyond. Striped: not given.</p>
 {tap_map(report)}
 <h2>The report</h2>

@@ -1,0 +1,294 @@
+"""llama-np golden: record what a correct model gives, and judge what another one gave."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import LlamaError
+from .options import model_option, parse_ids, read_prompt, threads_option
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from ..golden import Bundle, Candidate, Report
+
+DTYPES = ["float32", "bfloat16", "float16", "float64"]
+FORMATS = ["npy", "npz", "f32", "hex", "c", "json"]
+NOT_JUDGED = 2  # exit code of a check that could not be made
+
+golden_argument = click.argument("golden", metavar="GOLDEN", type=click.Path(path_type=Path))
+taps_option = click.option(
+    "--taps",
+    multiple=True,
+    metavar="all|logits|PATTERN",
+    help="Which intermediates: all (the default), logits, or patterns like 'layers.0.*'. "
+    "May be given several times.",
+)
+
+
+class CannotJudge(click.ClickException):
+    """A check that could not be made: 1 would say that the candidate diverged."""
+
+    exit_code = NOT_JUDGED
+
+
+@contextmanager
+def exit_2_on_errors() -> Iterator[None]:
+    """Turn what ends other commands with 1 into an exit with 2."""
+    try:
+        yield
+    except LlamaError as error:
+        raise CannotJudge(str(error)) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        raise CannotJudge(f"{name}{error.strerror or error}") from None
+    except MemoryError:
+        raise CannotJudge("out of memory: record a golden of fewer tokens or --taps") from None
+
+
+@contextmanager
+def telling(label: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar for work that also says what it is at."""
+    with progress_bar(label) as progress:
+        yield lambda done, total, what: progress(done, total)
+
+
+@click.group()
+def golden() -> None:
+    """Golden outputs: record, check, and name the bug.
+
+    \b
+    llama-np golden record -m MODEL -p "Once upon a time" -o once
+    llama-np golden check once DUMP        exit 0 passed, 1 diverged, 3 incomplete
+    """
+
+
+@golden.command()
+@model_option
+@click.option("-p", "--prompt", metavar="TEXT", help="The prompt; - or piped in as elsewhere.")
+@click.option(
+    "--tokens", callback=parse_ids, metavar="1,2,3", help="Token ids, instead of a prompt."
+)
+@click.option(
+    "--decode",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Greedy steps of one token after the prompt, teacher-forced when they are checked.",
+)
+@click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Feed the prompt in pieces of N tokens. Default: at once.",
+)
+@taps_option
+@click.option(
+    "--no-detect", is_flag=True, help="Do not measure which faults this golden can see: quicker."
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where golden.json and golden.safetensors go.",
+)
+@threads_option
+def record(
+    model: str | None,
+    prompt: str | None,
+    tokens: list[int] | None,
+    decode: int,
+    chunk: int | None,
+    taps: tuple[str, ...],
+    no_detect: bool,
+    output: Path,
+) -> None:
+    """Record what MODEL gives, in float64, and how far noise may lead from it."""
+    if tokens is not None and prompt is not None:
+        raise click.UsageError("give -p PROMPT or --tokens, not both")
+    text = read_prompt(prompt, None) if tokens is None else None
+
+    from ..golden import record as record_golden
+    from ..library import find_model
+    from ..tokenizers import load_tokenizer
+    from ..weights import load_model
+
+    path = find_model(model)
+    if text is not None:
+        tokens = load_tokenizer(path).encode(text)
+    assert tokens is not None  # one of the two was given
+    with telling("trying faults") as progress:
+        bundle = record_golden(
+            load_model(path),
+            tokens,
+            decode,
+            chunk,
+            taps or ("all",),
+            text=text,
+            source=model or path.name,
+            detect=not no_detect,
+            progress=progress,
+        )
+    bundle.save(output)
+    click.echo(
+        f"wrote {output}: {len(bundle.values)} taps of {len(bundle.schedule.tokens)} rows, "
+        f"{len(tokens)} of them the prompt",
+        err=True,
+    )
+
+
+@golden.command()
+@golden_argument
+@click.option("--json", "as_json", is_flag=True, help="golden.json itself.")
+def show(golden: Path, as_json: bool) -> None:
+    """What GOLDEN is of, how it was measured, and which faults it cannot see."""
+    from ..golden import load
+    from ..golden.bundle import JSON
+    from ..golden.describe import describe
+
+    bundle = load(golden)
+    print((golden / JSON).read_text().rstrip() if as_json else describe(bundle))
+
+
+@golden.command()
+@golden_argument
+@click.option("--to", required=True, type=click.Choice(FORMATS), help="The format.")
+@taps_option
+@click.option(
+    "--word",
+    default="float32",
+    show_default=True,
+    metavar="float32|bfloat16|Qm.n",
+    help="What a word of --to hex is; Q7.8 has a sign, 7 integer and 8 fraction bits.",
+)
+@click.option("--force", is_flag=True, help="Replace OUT if it is there.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT")
+def export(
+    golden: Path, to: str, taps: tuple[str, ...], word: str, force: bool, output: Path
+) -> None:
+    """Write GOLDEN in a format that other languages read."""
+    from ..golden import load
+    from ..golden.export import export as export_golden
+
+    if word != "float32" and to != "hex":
+        raise click.UsageError("--word is of --to hex: the other formats hold float32")
+    says = export_golden(load(golden), output, to, list(taps), word, force)
+    click.echo(f"wrote {output}: {says}", err=True)
+
+
+@golden.command()
+@golden_argument
+@click.argument("candidate", metavar="CANDIDATE", type=click.Path(path_type=Path))
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    help="What CANDIDATE computed in. Default: as its files are stored, at most float32.",
+)
+@click.option(
+    "--names",
+    metavar="FILE|llama.cpp|transformers|transformerlens",
+    help="What CANDIDATE calls the taps; FILE is JSON, from its names to ours.",
+)
+@click.option(
+    "--require",
+    multiple=True,
+    default=["logits"],
+    metavar="PATTERN|greedy",
+    help="What must be there to pass. Default: logits. May be given several times.",
+)
+@click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    help="The golden's model, to name the mistake. Default: where it was recorded from.",
+)
+@click.option("--no-diagnosis", is_flag=True, help="Judge only; do not look for the mistake.")
+@click.option("--deep", is_flag=True, help="Also try every pair of faults: slow.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON, on stdout.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the report as one page.",
+)
+@threads_option
+def check(
+    golden: Path,
+    candidate: Path,
+    dtype: str | None,
+    names: str | None,
+    require: tuple[str, ...],
+    model: str | None,
+    no_diagnosis: bool,
+    deep: bool,
+    as_json: bool,
+    html: Path | None,
+) -> None:
+    """Judge CANDIDATE, and if it is wrong say where, and which known mistake it is.
+
+    CANDIDATE is a directory of .npy or .f32 files, an .npz, .safetensors or .json file, or logits
+    alone: .npy, .bin (raw float32) or .txt.
+
+    Exits 0 if it passed, 1 if it diverged, 3 if what is required was not given, and 2 if it could
+    not be judged: a file is missing or broken, or the options are wrong.
+    """
+    with exit_2_on_errors():
+        from ..golden import load
+        from ..golden.candidate import read_candidate
+        from ..golden.report import as_text
+        from ..golden.report_json import as_json as report_json
+
+        bundle = load(golden)
+        given = read_candidate(candidate, bundle, dtype, names)
+        report = judge(bundle, given, require, model, no_diagnosis, deep)
+        if html is not None:
+            write_html(html, report, bundle, candidate)
+        print(json.dumps(report_json(report), indent=1) if as_json else as_text(report))
+    sys.exit(report.exit_code)
+
+
+def judge(
+    bundle: "Bundle",
+    candidate: "Candidate",
+    require: tuple[str, ...],
+    model: str | None,
+    no_diagnosis: bool,
+    deep: bool,
+) -> "Report":
+    """Compare; and if that diverged, look for the mistake, for which the model is needed."""
+    import dataclasses
+
+    from ..golden import compare, diagnose, load_reference
+
+    report = compare(bundle, candidate, required=require)
+    if report.summary != "diverged" or no_diagnosis:
+        return report
+    try:
+        reference = load_reference(bundle, model)
+    except LlamaError as error:
+        if model is not None:
+            raise
+        note = f"without a diagnosis, for which the golden's model is needed (-m): {error}"
+        return dataclasses.replace(report, notes=(*report.notes, note))
+    with telling("trying faults") as progress:
+        return diagnose(
+            bundle, candidate, reference, required=require, deep=deep, progress=progress
+        )
+
+
+def write_html(path: Path, report: "Report", bundle: "Bundle", candidate: Path) -> None:
+    """The report as one page."""
+    from ..formats.files import writing
+    from ..golden.html import as_html
+
+    with writing(path) as file:
+        file.write(as_html(report, bundle, candidate.name).encode())
