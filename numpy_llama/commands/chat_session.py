@@ -78,7 +78,7 @@ class Session:
                 return
             except KeyboardInterrupt:
                 say("")
-                if self.interrupted:
+                if self.interrupted and not half_typed():
                     raise
                 self.interrupted = True
                 say("(Ctrl-C again, Ctrl-D or /exit leaves)")
@@ -140,6 +140,12 @@ class Session:
         write_json(path, {"model": str(self.model), "messages": self.conversation.messages})
         self.saved.add(path.resolve())
         say(f"saved to {path}")
+
+
+def half_typed() -> str:
+    """What was on the line when Ctrl-C came: to clear it is not to leave."""
+    readline = sys.modules.get("readline")
+    return readline.get_line_buffer() if readline else ""
 
 
 def read_line(prompt: str) -> str:

@@ -232,6 +232,11 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(model):
         terminal.interrupt()
         terminal.wait_for("(Ctrl-C again, Ctrl-D or /exit leaves)")
         terminal.wait_for("> ")
+        terminal.type("half a line")
+        terminal.wait_for("half a line")
+        terminal.interrupt()
+        terminal.wait_for("(Ctrl-C again, Ctrl-D or /exit leaves)")
+        terminal.wait_for("> ")
         terminal.interrupt()
         assert terminal.code() == 130
         assert "Traceback" not in terminal.seen
