@@ -1,6 +1,6 @@
 """From a checkpoint's stored tensors to the model's arrays: all at once, or one layer at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -45,34 +45,49 @@ def load_tensor(checkpoint: Checkpoint, name: str, dtype: np.dtype) -> np.ndarra
     return expand(bits, tensor.dtype, dtype)
 
 
-class LayerStream(Sequence[LayerWeights]):
-    """The layers of a checkpoint as a sequence that keeps none: each is expanded when asked for."""
+class StreamedLayer(LayerWeights):
+    """One block whose matrices are expanded when they are asked for, each time, and not kept."""
 
-    def __init__(self, checkpoint: Checkpoint, dtype: np.dtype, to_device: ToDevice):
-        self.checkpoint = checkpoint
-        self.dtype = dtype
-        self.to_device = to_device
+    load: Callable[[str], np.ndarray]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def __init__(self, load: Callable[[str], np.ndarray], shapes: Mapping[str, tuple[int, ...]]):
+        vectors = {name: load(name) for name, shape in shapes.items() if len(shape) == 1}
+        vars(self).update(vectors, load=load, shapes=shapes)  # a frozen class has no other way
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        """What `__init__` did not set: a matrix, or nothing that a block has."""
+        if name in vars(self).get("shapes", ()):
+            return self.load(name)
+        raise AttributeError(name)
+
+    def kept(self) -> LayerWeights:
+        """The same block, all of it in memory."""
+        return LayerWeights(**{name: getattr(self, name) for name in self.shapes})
+
+
+class LayerStream(Sequence[LayerWeights]):
+    """The layers of a checkpoint as a sequence that keeps none of them."""
+
+    def __init__(self, checkpoint: Checkpoint, load: Callable[[str], np.ndarray]):
+        self.shapes = layer_shapes(checkpoint.config)
+        self.n_layers = checkpoint.config.n_layers
+        self.load = load
 
     def __len__(self) -> int:
-        return self.checkpoint.config.n_layers
+        return self.n_layers
 
     @overload
-    def __getitem__(self, i: int) -> LayerWeights: ...
+    def __getitem__(self, i: int) -> StreamedLayer: ...
     @overload
-    def __getitem__(self, i: slice) -> tuple[LayerWeights, ...]: ...
-    def __getitem__(self, i: int | slice) -> LayerWeights | tuple[LayerWeights, ...]:
+    def __getitem__(self, i: slice) -> tuple[StreamedLayer, ...]: ...
+    def __getitem__(self, i: int | slice) -> StreamedLayer | tuple[StreamedLayer, ...]:
         if isinstance(i, slice):
             return tuple(self[j] for j in range(*i.indices(len(self))))
         if not -len(self) <= i < len(self):
             raise IndexError(i)  # what ends a `for` over a sequence
-        i %= len(self)
-        names = layer_shapes(self.checkpoint.config)
-        return LayerWeights(
-            **{
-                name: self.to_device(load_tensor(self.checkpoint, f"layers.{i}.{name}", self.dtype))
-                for name in names
-            }
-        )
+        prefix = f"layers.{i % len(self)}."
+        return StreamedLayer(lambda name: self.load(prefix + name), self.shapes)
 
 
 def load_weights(
@@ -84,22 +99,35 @@ def load_weights(
     """The weights of a checkpoint as the model uses them.
 
     dtype: "float32" (the default) or "float64". A float32 file is used where it lies: its pages
-    are read when first touched. `stream`: the layers are expanded one at a time, at every forward.
+    are read when first touched. `stream`: the matrices of the layers stay in the file, and each is
+    expanded at every use; the values are the same.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    compute = np.dtype(DTYPES[dtype])
-    embeddings = to_device(load_tensor(checkpoint, "tok_embeddings", compute))
-    if checkpoint.config.tied_head:
-        lm_head = embeddings
-    else:
-        lm_head = to_device(load_tensor(checkpoint, "lm_head", compute))
-    layers = LayerStream(checkpoint, compute, to_device)
+
+    def load(name: str) -> np.ndarray:
+        return to_device(load_tensor(checkpoint, name, np.dtype(DTYPES[dtype])))
+
+    embeddings = load("tok_embeddings")
+    lm_head = embeddings if checkpoint.config.tied_head else load("lm_head")
+    layers = LayerStream(checkpoint, load)
     return Weights(
         tok_embeddings=embeddings,
-        layers=layers if stream else tuple(layers),
-        final_norm=to_device(load_tensor(checkpoint, "final_norm", compute)),
+        layers=layers if stream else tuple(layers[i].kept() for i in range(len(layers))),
+        final_norm=load("final_norm"),
         lm_head=lm_head,
+    )
+
+
+def model_of(
+    checkpoint: Checkpoint,
+    dtype: str = "float32",
+    stream: bool = False,
+    to_device: ToDevice = stay_on_host,
+) -> Llama:
+    """A model with the weights of a checkpoint, as `load_weights` takes them."""
+    return Llama(
+        checkpoint.config, load_weights(checkpoint, dtype, stream, to_device), attend_blocked
     )
 
 
@@ -113,6 +141,4 @@ def load_model(
 
     Raises CheckpointError or ConfigError where the files are not a whole, well-formed Llama.
     """
-    checkpoint = open_checkpoint(Path(source))
-    weights = load_weights(checkpoint, dtype, stream, to_device)
-    return Llama(checkpoint.config, weights, attend_blocked)
+    return model_of(open_checkpoint(Path(source)), dtype, stream, to_device)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import numpy_llama.weights
 from numpy_llama import load_model, load_tokenizer
 from numpy_llama.commands import main
 from tests.tiny import write_tiny_model
@@ -130,6 +131,35 @@ def test_logits_are_written_as_the_model_computed_them(bare, tmp_path, dtype, ev
     np.testing.assert_array_equal(written, expected if every else expected[0])
 
 
+def test_streamed_weights_give_the_same_and_nothing_is_said(model, bare, tmp_path):
+    a, b = tmp_path / "a.npy", tmp_path / "b.npy"
+    ok("logits", "-m", bare, "--tokens", "1,2,3", "-o", a, "--no-stream")
+    assert ok("logits", "-m", bare, "--tokens", "1,2,3", "-o", b, "--stream").stderr == ""
+    assert a.read_bytes() == b.read_bytes()
+    resident, streamed = (
+        ok("generate", "once", "-m", model, "-n", 9, how) for how in ("--no-stream", "--stream")
+    )
+    assert resident.output == streamed.output
+
+
+@pytest.mark.parametrize("command", ["generate", "logits"])
+@pytest.mark.parametrize("short_of", [0, 1])
+def test_weights_that_do_not_fit_are_streamed_which_is_said(model, monkeypatch, command, short_of):
+    need = json.loads(ok("info", model, "--json").stdout)["bytes_resident"]
+    monkeypatch.setattr("numpy_llama.memory.free_memory", lambda: need - short_of)
+    streamed = []
+    real = numpy_llama.weights.load_weights
+
+    def spy(checkpoint, dtype, stream, to_device):
+        streamed.append(stream)
+        return real(checkpoint, dtype, stream, to_device)
+
+    monkeypatch.setattr("numpy_llama.weights.load_weights", spy)
+    said = [ok(command, "once", "-m", model, *how).stderr for how in ([], ["--no-stream"])]
+    assert ("streaming the weights: as float32 they take" in said[0]) is bool(short_of)
+    assert streamed == [bool(short_of), False] and said[1] == ""
+
+
 def test_logits_without_a_file_lists_the_ten_likeliest(model):
     lines = ok("logits", "once upon", "-m", model).stdout.splitlines()
     logits = load_model(model).forward(load_tokenizer(model).encode("once upon"))[-1]
@@ -157,7 +187,9 @@ def test_info_for_people_and_for_programs(model):
     D, F, V, q, kv = 24, 40, config["vocab_size"], 48, 16
     block = 2 * D + D * (q + 2 * kv) + q * D + 3 * D * F
     assert about["parameters"] == 3 * block + 2 * V * D + D
-    assert about["bytes_stored"] == about["bytes_loaded"] == 4 * about["parameters"]
+    assert about["bytes_stored"] == about["bytes_resident"] == 4 * about["parameters"]
+    outside = 2 * V * D + D + 3 * 2 * D  # embeddings, head, and every gain
+    assert about["bytes_streamed"] == 4 * (outside + D * q)
     text = ok("info", model).stdout
     assert "grouped-query" in text and "SentencePiece" in text and "384 B a token" in text
 

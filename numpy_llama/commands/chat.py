@@ -13,6 +13,8 @@ from .options import (
     device_option,
     dtype_option,
     model_option,
+    open_model,
+    stream_option,
     system_option,
     threads_option,
 )
@@ -44,6 +46,7 @@ USUAL_CONTEXT = 8192  # positions at most unless -c asks for more: a long contex
 @chat_template_option
 @dtype_option
 @device_option
+@stream_option
 @threads_option
 @click.option("-v", "--verbose", is_flag=True, help="Print what each turn cost to stderr.")
 def chat(
@@ -55,6 +58,7 @@ def chat(
     chat_template: str | None,
     dtype: str,
     device: str,
+    stream: bool | None,
     verbose: bool,
     **sampling: Any,
 ) -> None:
@@ -63,18 +67,16 @@ def chat(
     Only answers go to stdout. Lines that begin with / are commands: /help lists them. When the
     context is full the oldest turns are left out, which is said.
     """
-    from ..backend import open_device
     from ..chat import Conversation, open_template
     from ..library import find_model
     from ..sampling import Sampling
     from ..tokenizers import load_tokenizer
-    from ..weights import load_model
 
     settings = Sampling(**sampling)
     path = find_model(model)
     tokenizer = load_tokenizer(path)
     with open_template(tokenizer, chat_template) as template:
-        llama = load_model(path, dtype, to_device=open_device(device).to_device)
+        llama = open_model(path, dtype, device, stream)
         cache = llama.new_cache(context or min(llama.config.max_context, USUAL_CONTEXT))
         conversation = Conversation(
             llama,

@@ -16,8 +16,10 @@ from .options import (
     device_option,
     dtype_option,
     model_option,
+    open_model,
     read_prompt,
     several,
+    stream_option,
     system_option,
     threads_option,
 )
@@ -159,6 +161,7 @@ def peak_memory() -> int:
 @click.option("--echo", is_flag=True, help="Print the prompt before its continuation.")
 @dtype_option
 @device_option
+@stream_option
 @threads_option
 @click.option("-v", "--verbose", is_flag=True, help="Print speed and memory to stderr at the end.")
 @click.option(
@@ -183,6 +186,7 @@ def generate(
     echo: bool,
     dtype: str,
     device: str,
+    stream: bool | None,
     verbose: bool,
     stats_json: Path | None,
     **sampling: Any,
@@ -197,20 +201,18 @@ def generate(
         raise click.UsageError("--special is for raw prompts: a message is always text")
     text = read_prompt(prompt, file)
     begun = time.perf_counter()
-    from ..backend import open_device
     from ..errors import InputError
     from ..generation import check_context, text_of
     from ..generation import generate as generate_tokens
     from ..library import find_model
     from ..sampling import Sampling
     from ..tokenizers import load_tokenizer
-    from ..weights import load_model
 
     settings = Sampling(**sampling)
     if "" in stop:
         raise InputError("--stop needs a text: the empty one is found everywhere")
     path = find_model(model)
-    llama = load_model(path, dtype, to_device=open_device(device).to_device)
+    llama = open_model(path, dtype, device, stream)
     tokenizer = load_tokenizer(path)
     stop_ids = tokenizer.eos_ids
     if chat:

@@ -15,6 +15,7 @@ def describe(path: Any) -> dict[str, Any]:
 
     from ..errors import LlamaError
     from ..formats import open_checkpoint
+    from ..memory import weight_memory
     from ..tokenizers import load_tokenizer
 
     checkpoint = open_checkpoint(path)
@@ -38,20 +39,11 @@ def describe(path: Any) -> dict[str, Any]:
         "parameters": parameters,
         "dtypes": sorted({tensor.dtype for tensor in checkpoint.tensors.values()}),
         "bytes_stored": checkpoint.nbytes,
-        "bytes_loaded": 4 * parameters,  # as float32
+        "bytes_resident": weight_memory(config).resident,  # as float32
+        "bytes_streamed": weight_memory(config).streamed,  # with --stream
         "kv_cache_bytes_per_token": 2 * 4 * config.n_layers * config.n_kv_heads * config.head_dim,
         "tokenizer": about,
     }
-
-
-def human(n: int) -> str:
-    """Bytes for people: 513.1 MiB."""
-    size = float(n)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def attention_kind(heads: int, kv_heads: int) -> str:
@@ -63,6 +55,8 @@ def attention_kind(heads: int, kv_heads: int) -> str:
 
 def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for people: a label and a value each."""
+    from ..memory import human
+
     config, tokenizer = about["config"], about["tokenizer"]
     heads, kv_heads = config["n_heads"], config["n_kv_heads"]
     head = "tied to the embeddings" if config["tied_head"] else "of its own"
@@ -86,9 +80,11 @@ def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("context", f"{config['max_context']:,} positions"),
         ("RoPE", rope),
         ("norm_eps", f"{config['norm_eps']:g}"),
+        ("weights", f"{human(about['bytes_stored'])} stored"),
         (
-            "weights",
-            f"{human(about['bytes_stored'])} stored, {human(about['bytes_loaded'])} as float32",
+            "memory",
+            f"{human(about['bytes_resident'])} as float32, "
+            f"{human(about['bytes_streamed'])} with --stream",
         ),
         (
             "KV cache",

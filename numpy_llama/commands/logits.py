@@ -8,8 +8,10 @@ from .options import (
     device_option,
     dtype_option,
     model_option,
+    open_model,
     parse_ids,
     read_prompt,
+    stream_option,
     threads_option,
 )
 
@@ -32,6 +34,7 @@ SHOWN = 10  # how many tokens are listed where no file is written
 )
 @dtype_option
 @device_option
+@stream_option
 @threads_option
 @click.option(
     "-o",
@@ -48,6 +51,7 @@ def logits(
     all_rows: bool,
     dtype: str,
     device: str,
+    stream: bool | None,
     output: Path | None,
 ) -> None:
     """The logits of the token after PROMPT; without -o, the ten likeliest next tokens."""
@@ -59,15 +63,14 @@ def logits(
 
     import numpy as np
 
-    from ..backend import open_device, to_host
+    from ..backend import to_host
     from ..generation import check_context, check_finite
     from ..library import find_model
     from ..sampling import Sampling, next_token_probabilities
     from ..tokenizers import load_tokenizer
-    from ..weights import load_model
 
     path = find_model(model)
-    llama = load_model(path, dtype, to_device=open_device(device).to_device)
+    llama = open_model(path, dtype, device, stream)
     tokenizer = load_tokenizer(path) if text is not None or output is None else None
     if text is not None and tokenizer is not None:
         tokens = tokenizer.encode(text, special=special)

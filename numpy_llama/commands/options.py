@@ -4,11 +4,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..model import Llama
 
 Command = Callable[..., Any]
 
@@ -33,6 +36,12 @@ device_option = click.option(
     default="cpu",
     show_default=True,
     help="Where to compute; cuda needs the extra numpy-llama[gpu].",
+)
+stream_option = click.option(
+    "--stream/--no-stream",
+    default=None,
+    help="Leave the weights in the file and expand each when it is used: slower, in less memory, "
+    "with the same result. Default: where they would not fit in free memory.",
 )
 context_option = click.option(
     "-c",
@@ -121,3 +130,29 @@ def parse_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         return [int(part) for part in value.replace(",", " ").split()]
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a list of whole numbers like 1,2,3") from None
+
+
+def open_model(path: Path, dtype: str, device: str, stream: bool | None) -> "Llama":
+    """The model at a path, as --dtype, --device and --stream ask for it.
+
+    Without --stream or --no-stream it is streamed where its weights would not fit in the free
+    memory of the host, which is said.
+    """
+    from ..backend import open_device
+    from ..formats import open_checkpoint
+    from ..memory import free_memory, human, weight_memory
+    from ..weights import DTYPES, model_of
+
+    backend = open_device(device)
+    checkpoint = open_checkpoint(path)
+    if stream is None and backend.name == "cpu":
+        need = weight_memory(checkpoint.config, DTYPES[dtype]().itemsize)
+        free = free_memory()
+        stream = free is not None and need.resident > free
+        if stream:
+            print(
+                f"streaming the weights: as {dtype} they take {human(need.resident)}, and only "
+                f"{human(free or 0)} of memory are free (--no-stream loads them all the same)",
+                file=sys.stderr,
+            )
+    return model_of(checkpoint, dtype, bool(stream), backend.to_device)

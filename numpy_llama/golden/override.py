@@ -57,8 +57,8 @@ def change_arrays(model: Llama, change: Callable[[np.ndarray], np.ndarray]) -> L
     """The model with `change(array)` for each weight; a layer's, when the layer is asked for."""
 
     def changed(layer: LayerWeights, i: int) -> LayerWeights:
-        given = {name: array for name, array in vars(layer).items() if array is not None}
-        return LayerWeights(**{name: change(array) for name, array in given.items()})
+        given = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
+        return LayerWeights(**{n: change(array) for n, array in given.items() if array is not None})
 
     w = model.weights
     embeddings = change(w.tok_embeddings)

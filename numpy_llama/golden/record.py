@@ -25,9 +25,10 @@ def named_arrays(model: Llama) -> Iterator[tuple[str, np.ndarray]]:
     weights = model.weights
     yield "tok_embeddings", weights.tok_embeddings
     for i, layer in enumerate(weights.layers):
-        for name, array in vars(layer).items():
+        for field in dataclasses.fields(layer):
+            array = getattr(layer, field.name)
             if array is not None:
-                yield f"layers.{i}.{name}", array
+                yield f"layers.{i}.{field.name}", array
     yield "final_norm", weights.final_norm
     if not model.config.tied_head:
         yield "lm_head", weights.lm_head

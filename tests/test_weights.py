@@ -1,0 +1,82 @@
+"""Streamed weights: the same bits as resident ones, and no more of them in memory than is said."""
+
+import dataclasses
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpy_llama.formats import open_checkpoint
+from numpy_llama.formats.convert import Target, convert
+from numpy_llama.memory import free_memory, human, weight_memory
+from numpy_llama.model import LayerWeights
+from numpy_llama.weights import load_weights, model_of
+from tests.models import random_tensors, random_tokens, tiny_config
+from tests.tiny import checkpoint_of
+
+CONFIG = tiny_config(attention_bias=True)
+
+
+def write(folder: Path, dtype: Target = "bf16", **overrides: int) -> Path:
+    """A directory with a random model."""
+    config = dataclasses.replace(CONFIG, **overrides)
+    convert(checkpoint_of(config, random_tensors(config, dtype=np.float32)), folder, dtype)
+    return folder
+
+
+@pytest.mark.parametrize("compute", ["float32", "float64"])
+@pytest.mark.parametrize("stored", ["f32", "f16", "bf16"])
+def test_streamed_logits_are_the_resident_ones_bit_for_bit(
+    tmp_path: Path, stored: Target, compute: str
+) -> None:
+    checkpoint = open_checkpoint(write(tmp_path / "model", stored))
+    tokens = random_tokens(CONFIG, 9)
+    resident, streamed = (model_of(checkpoint, compute, stream) for stream in (False, True))
+    caches = [model.new_cache(10) for model in (resident, streamed)]
+    for part in (tokens[:8], tokens[8:]):  # a prefill and a step
+        logits = [m.forward(part, c) for m, c in zip((resident, streamed), caches, strict=True)]
+        np.testing.assert_array_equal(logits[0], logits[1])
+        assert logits[1].dtype == compute
+
+
+def test_a_streamed_layer_has_the_arrays_of_a_resident_one(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(write(tmp_path / "model"))
+    resident = load_weights(checkpoint).layers
+    streamed = load_weights(checkpoint, stream=True).layers
+    assert len(streamed) == len(resident) == len(list(streamed)) == len(streamed[:])
+    for i in (0, 2, -1):
+        for field in dataclasses.fields(LayerWeights):
+            kept, expanded = (getattr(layers[i], field.name) for layers in (resident, streamed))
+            assert (kept is None) is (expanded is None)
+            assert kept is None or np.array_equal(kept, expanded)
+    with pytest.raises(IndexError):
+        streamed[3]
+    with pytest.raises(AttributeError):
+        _ = streamed[0].w_norm
+
+
+def test_a_streamed_forward_holds_one_matrix_at_a_time(tmp_path: Path) -> None:
+    """A model of 26 MB as float32, whose activations are negligible."""
+    config = dict(dim=256, hidden_dim=1024, n_layers=6, vocab_size=300, attention_bias=False)
+    checkpoint = open_checkpoint(write(tmp_path / "model", **config))
+    need = weight_memory(checkpoint.config)
+    tracemalloc.start()
+    model = model_of(checkpoint, stream=True)
+    model.forward([1, 2])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert need.streamed < peak < 1.25 * need.streamed < need.resident / 5
+
+
+def test_free_memory_is_what_the_system_says() -> None:
+    free = free_memory()
+    if free is None:
+        pytest.skip("the system does not say it")
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total = 1024 * int(fields["MemTotal"].split()[0])
+    assert total / 1000 < free <= total
+
+
+def test_bytes_for_people() -> None:
+    assert [human(n) for n in (0, 1023, 1536, 5 << 40)] == ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]
