@@ -55,7 +55,8 @@ def open_regular(path: Path, error: type[LlamaError] = CheckpointError) -> Binar
 def read_small(path: Path, most: int, error: type[LlamaError] = CheckpointError) -> bytes:
     """The bytes of a file of at most `most` bytes."""
     with open_regular(path, error) as file:
-        raw = file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size  # `read` allocates all that it is asked for
+        raw = file.read(min(size, most) + 1)
     if len(raw) > most:
         raise error(f"{path}: is larger than {most:,} bytes, which is no real file's size")
     return raw
