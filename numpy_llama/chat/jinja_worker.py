@@ -37,6 +37,9 @@ def confine() -> None:
     limits = {"DATA": DATA_BYTES, "NOFILE": 3, "FSIZE": 0, "NPROC": 0, "CORE": 0}
     for name, limit in limits.items():
         if (kind := getattr(resource, f"RLIMIT_{name}", None)) is not None:
+            hard = resource.getrlimit(kind)[1]  # which nobody may raise again
+            if hard != resource.RLIM_INFINITY:
+                limit = min(limit, hard)
             resource.setrlimit(kind, (limit, limit))
 
 
