@@ -20,8 +20,8 @@ model_option = click.option(
     "--model",
     envvar="LLAMA_NP_MODEL",
     metavar="MODEL",
-    help="A Hugging Face directory, a GGUF file, the name of a model in weights/, or ORG/NAME of one "
-    "in the cache of the Hugging Face Hub. "
+    help="A Hugging Face directory, a GGUF file, the name of a model in weights/, or ORG/NAME of "
+    "one in the cache of the Hugging Face Hub. "
     "Default: $LLAMA_NP_MODEL, else the model in weights/.",
 )
 dtype_option = click.option(
