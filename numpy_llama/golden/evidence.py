@@ -32,10 +32,14 @@ class Evidence:
     def cut(self, name: str, run: np.ndarray) -> np.ndarray | None:
         """The rows of a run that the candidate gives of a tap; None if it cannot have them."""
         got = self.values[name]
-        if name in self.rows:
-            cut = rows_of(name, last_rows(name, run, len(self.schedule.tokens)), self.rows[name])
-        else:
+        if name not in self.rows:
             cut = last_rows(name, run, got.shape[row_axis(name)])
+        else:  # counted from the last row: a run may have more rows than the golden, or fewer
+            shift = run.shape[row_axis(name)] - len(self.schedule.tokens)
+            rows = [row + shift for row in self.rows[name]]
+            if min(rows, default=0) < 0:
+                return None
+            cut = rows_of(name, run, rows)
         return cut if cut.shape == got.shape else None
 
     def error_between(self, name: str, got: np.ndarray | None, want: np.ndarray | None) -> float:

@@ -211,15 +211,15 @@ def with_positions_from_0(bundle: Bundle, candidate: Candidate, dtype: str) -> C
 
 
 def without_hidden_scores(candidate: Candidate) -> Candidate:
-    """Scores that a row may not see as 0, whatever the candidate keeps there (-∞, -1e9, junk).
+    """Scores that a row may not see as 0, whatever the candidate keeps there (-∞, -1e9, junk)."""
 
-    There may be another number of rows than the golden's: without a first token, or with two.
-    """
-    values = dict(candidate.values)
-    for name, array in candidate.values.items():
-        if name.endswith(".scores") and array.ndim == 3 and array.shape[1] == array.shape[2]:
-            seen = visible(array.shape[1])
-            values[name] = np.where(seen, array, np.zeros((), array.dtype))
+    def hide(name: str, array: np.ndarray) -> np.ndarray:
+        square = array.ndim == 3 and array.shape[1] == array.shape[2]
+        if not name.endswith(".scores") or not square:
+            return array
+        return np.where(visible(array.shape[1]), array, np.zeros((), array.dtype))
+
+    values = {name: hide(name, array) for name, array in candidate.values.items()}
     return dataclasses.replace(candidate, values=values)
 
 
