@@ -215,7 +215,9 @@ def check_writable(config: LlamaConfig) -> None:
             f"llama2.c's format needs head_dim = dim / n_heads, not {config.head_dim} "
             f"with dim {config.dim} and n_heads {config.n_heads}"
         )
-    fixed = {"norm_eps": NORM_EPS, "rope_theta": ROPE_THETA, "rope_scaling": RopeScaling()}
+    if (scaling := config.rope_scaling) != RopeScaling():
+        raise ConfigError(f"llama2.c's format has no place for rope_scaling {scaling.type!r}")
+    fixed = {"norm_eps": NORM_EPS, "rope_theta": ROPE_THETA}
     for name, value in fixed.items():
         if getattr(config, name) != value:
             raise ConfigError(f"llama2.c always uses {name} {value}, not {getattr(config, name)}")

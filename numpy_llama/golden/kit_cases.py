@@ -154,7 +154,7 @@ CASES = (
     Case(
         "4100-tokens",
         "A prompt longer than a window of 4096, in pieces of 512.",
-        small(dim=24, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=8, hidden_dim=40,
+        small(dim=24, n_layers=1, n_heads=3, n_kv_heads=1, head_dim=8, hidden_dim=40,
               vocab_size=32, max_context=4352),
         prompt=4100,
         chunk=512,
