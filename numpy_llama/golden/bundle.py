@@ -129,8 +129,11 @@ def tap_shape(name: str, config: LlamaConfig, T: int) -> tuple[int, ...]:
 
 def file_sha256(path: Path) -> str:
     """The sha256 of a file's bytes."""
+    digest = hashlib.sha256()
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def load(directory: Path) -> Bundle:

@@ -149,7 +149,7 @@ class Search:
             trials.append(self.screen((*base.faults, fault), steps))
         self.progress(len(faults), len(faults), "")
         best = sorted(filter(lambda trial: closer(trial, base), trials), key=by_residual)
-        furthest = sorted(trials, key=lambda trial: -trial.reach)
+        furthest = sorted((t for t in trials if t.reach > base.reach), key=lambda t: -t.reach)
         chosen = {trial.faults: trial for trial in (*best[:REFINED], *furthest[:REFINED])}
         refined = [self.refine(faults) for faults in chosen]
         rest = [trial for trial in trials if trial.faults not in chosen]
