@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from .chat_session import Session, say
-from .generate import sampling_options
 from .options import (
     chat_template_option,
     device_option,
     dtype_option,
     model_option,
     open_model,
+    sampling_options,
     stream_option,
     system_option,
     threads_option,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, LlamaError
-from .generate import write_json
 
 if TYPE_CHECKING:
     from ..chat import Conversation
@@ -137,6 +136,8 @@ class Session:
         path = Path(argument).expanduser()
         if path.exists() and path.resolve() not in self.saved:
             raise InputError(f"{path} is there already, and was not written by this conversation")
+        from ..formats.files import write_json
+
         write_json(path, {"model": str(self.model), "messages": self.conversation.messages})
         self.saved.add(path.resolve())
         say(f"saved to {path}")

@@ -1,10 +1,10 @@
 """llama-np generate: continue a text."""
 
-import json
 import secrets
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,104 +18,31 @@ from .options import (
     model_option,
     open_model,
     read_prompt,
-    several,
+    sampling_options,
     stream_option,
     system_option,
     threads_option,
 )
-
-sampling_options = several(
-    click.option(
-        "--temp",
-        "--temperature",
-        "temperature",
-        type=float,
-        default=0.0,
-        show_default=True,
-        help="0 takes the likeliest token; 1 draws from the model's distribution.",
-    ),
-    click.option(
-        "--top-k",
-        type=int,
-        default=0,
-        show_default=True,
-        help="Draw from the K likeliest tokens only; 0: from all.",
-    ),
-    click.option(
-        "--top-p",
-        type=float,
-        default=1.0,
-        show_default=True,
-        help="Draw from the likeliest tokens that together have probability P.",
-    ),
-    click.option(
-        "--min-p",
-        type=float,
-        default=0.0,
-        show_default=True,
-        help="Leave out tokens less than P times as likely as the likeliest.",
-    ),
-    click.option(
-        "--repeat-penalty",
-        type=float,
-        default=1.0,
-        show_default=True,
-        help="Above 1 makes tokens that were already there less likely.",
-    ),
-    click.option(
-        "--seed",
-        type=click.IntRange(min=0),
-        metavar="N",
-        help="Of the draws; the same seed gives the same text. Default: a new one.",
-    ),
-)
+from .stats import Stats
 
 
-@dataclass
-class Stats:
-    """What a run cost. Rates in tokens a second, times in seconds."""
+def encode_message(
+    tokenizer: Any, choice: str | None, system: str | None, text: str
+) -> tuple[list[int], tuple[int, ...], tuple[str, ...]]:
+    """The tokens of a conversation of one message; the ids and the texts that end its answer."""
+    from ..chat import answer_ends, encode_chat, message, open_template
 
-    model: str
-    seed: int
-    load_seconds: float
-    prompt_tokens: int
-    time_to_first_token: float = 0.0
-    prompt_tokens_per_second: float = 0.0
-    generated_tokens: int = 0
-    generation_tokens_per_second: float = 0.0
-    peak_memory_bytes: int = 0
-
-    def measure(self, start: float, arrivals: list[float]) -> None:
-        """Fill in from the clock: prefill began at `start`, tokens came at `arrivals`."""
-        self.generated_tokens = len(arrivals)
-        if arrivals:
-            self.time_to_first_token = arrivals[0] - start
-            self.prompt_tokens_per_second = self.prompt_tokens / self.time_to_first_token
-        if len(arrivals) > 1:
-            decoding = arrivals[-1] - arrivals[0]
-            self.generation_tokens_per_second = (len(arrivals) - 1) / decoding
-        self.peak_memory_bytes = peak_memory()
-
-    def line(self) -> str:
-        """One line for people."""
-        return (
-            f"load {self.load_seconds:.2f} s | "
-            f"prompt {self.prompt_tokens} tokens, {self.prompt_tokens_per_second:.1f} tokens/s | "
-            f"first token after {self.time_to_first_token:.2f} s | "
-            f"generation {self.generated_tokens} tokens, "
-            f"{self.generation_tokens_per_second:.1f} tokens/s | "
-            f"peak memory {self.peak_memory_bytes / 2**20:.0f} MiB | seed {self.seed}"
-        )
+    opening = [message("system", system)] if system else []
+    with open_template(tokenizer, choice) as template:
+        tokens = encode_chat(tokenizer, template, [*opening, message("user", text)])
+        return tokens, *answer_ends(tokenizer, template)
 
 
-def peak_memory() -> int:
-    """The most bytes that this process has had in memory; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def timed(ids: Iterable[int], arrivals: list[float]) -> Iterator[int]:
+    """The same ids, the time at which each came put down in `arrivals`."""
+    for token in ids:
+        arrivals.append(time.perf_counter())
+        yield token
 
 
 @click.command()
@@ -232,14 +159,8 @@ def generate(
 
     start = time.perf_counter()
     arrivals: list[float] = []
-
-    def timed(ids: Any) -> Any:
-        for token in ids:
-            arrivals.append(time.perf_counter())
-            yield token
-
     ids = generate_tokens(llama, tokens, max_tokens, settings, seed, stop_ids, cache)
-    pieces = text_of(timed(ids), tokenizer.stream(tokens), stop)
+    pieces = text_of(timed(ids, arrivals), tokenizer.stream(tokens), stop)
     try:
         if echo:
             print(text, end="", flush=True)
@@ -251,24 +172,6 @@ def generate(
         if verbose:
             print(stats.line(), file=sys.stderr)
         if stats_json:
+            from ..formats.files import write_json
+
             write_json(stats_json, asdict(stats))
-
-
-def encode_message(
-    tokenizer: Any, choice: str | None, system: str | None, text: str
-) -> tuple[list[int], tuple[int, ...], tuple[str, ...]]:
-    """The tokens of a conversation of one message; the ids and the texts that end its answer."""
-    from ..chat import answer_ends, encode_chat, message, open_template
-
-    opening = [message("system", system)] if system else []
-    with open_template(tokenizer, choice) as template:
-        tokens = encode_chat(tokenizer, template, [*opening, message("user", text)])
-        return tokens, *answer_ends(tokenizer, template)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    from ..formats.files import writing
-
-    with writing(path) as file:
-        file.write((json.dumps(value, indent=2) + "\n").encode())

@@ -14,7 +14,7 @@ from .options import model_option, parse_ids, read_prompt, threads_option
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..golden import Bundle, Candidate, Report
+    from ..golden import Bundle, Report
 
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
 FORMATS = ["npy", "npz", "f32", "hex", "c", "json"]
@@ -242,47 +242,23 @@ def check(
     not be judged: a file is missing or broken, or the options are wrong.
     """
     with exit_2_on_errors():
-        from ..golden import load
+        from ..golden import compare, load
         from ..golden.candidate import read_candidate
+        from ..golden.judge import judge
         from ..golden.report import as_text
         from ..golden.report_json import as_json as report_json
 
         bundle = load(golden)
         given = read_candidate(candidate, bundle, dtype, names)
-        report = judge(bundle, given, require, model, no_diagnosis, deep)
+        if no_diagnosis:
+            report = compare(bundle, given, required=require)
+        else:
+            with telling("trying faults") as progress:
+                report = judge(bundle, given, require, model, deep, progress)
         if html is not None:
             write_html(html, report, bundle, candidate)
         print(json.dumps(report_json(report), indent=1) if as_json else as_text(report))
     sys.exit(report.exit_code)
-
-
-def judge(
-    bundle: "Bundle",
-    candidate: "Candidate",
-    require: tuple[str, ...],
-    model: str | None,
-    no_diagnosis: bool,
-    deep: bool,
-) -> "Report":
-    """Compare; and if that diverged, look for the mistake, for which the model is needed."""
-    import dataclasses
-
-    from ..golden import compare, diagnose, load_reference
-
-    report = compare(bundle, candidate, required=require)
-    if report.summary != "diverged" or no_diagnosis:
-        return report
-    try:
-        reference = load_reference(bundle, model)
-    except LlamaError as error:
-        if model is not None:
-            raise
-        note = f"without a diagnosis, for which the golden's model is needed (-m): {error}"
-        return dataclasses.replace(report, notes=(*report.notes, note))
-    with telling("trying faults") as progress:
-        return diagnose(
-            bundle, candidate, reference, required=require, deep=deep, progress=progress
-        )
 
 
 def write_html(path: Path, report: "Report", bundle: "Bundle", candidate: Path) -> None:
@@ -292,3 +268,22 @@ def write_html(path: Path, report: "Report", bundle: "Bundle", candidate: Path) 
 
     with writing(path) as file:
         file.write(as_html(report, bundle, candidate.name).encode())
+
+
+@golden.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="Where to write it. Default: stdout.",
+)
+def header(output: Path | None) -> None:
+    """llama_tap.h, with which a program in C or C++ writes its intermediates."""
+    from ..golden.header import header as text
+    from ..golden.header import write_header
+
+    if output is None:
+        print(text(), end="")
+    else:
+        click.echo(f"wrote {write_header(output)}", err=True)

@@ -97,6 +97,53 @@ def several(*options: Callable[[Command], Command]) -> Callable[[Command], Comma
     return decorate
 
 
+sampling_options = several(
+    click.option(
+        "--temp",
+        "--temperature",
+        "temperature",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="0 takes the likeliest token; 1 draws from the model's distribution.",
+    ),
+    click.option(
+        "--top-k",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Draw from the K likeliest tokens only; 0: from all.",
+    ),
+    click.option(
+        "--top-p",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Draw from the likeliest tokens that together have probability P.",
+    ),
+    click.option(
+        "--min-p",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Leave out tokens less than P times as likely as the likeliest.",
+    ),
+    click.option(
+        "--repeat-penalty",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Above 1 makes tokens that were already there less likely.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Of the draws; the same seed gives the same text. Default: a new one.",
+    ),
+)
+
+
 def read_text(source: Any, name: str) -> str:
     """A prompt from a binary stream, without the newline that ends it."""
     try:

@@ -12,9 +12,9 @@ import numpy as np
 from ..errors import CheckpointError, LlamaError
 from ..rope import half_split_from_adjacent
 from .checkpoint import Checkpoint, StoredTensor, expected_shapes
-from .files import writing
+from .files import write_json, writing
 from .floats import bf16_to_f32, f16_to_f32, f32_to_bf16, f64_to_f32_odd
-from .growing import GrowingDirectory, check_place, write_json
+from .growing import GrowingDirectory, check_place
 from .hf_config import config_to_hf
 from .huggingface import CONFIG, INDEX, SINGLE, hf_name
 from .safetensors import ARRAYS, write_file

@@ -1,5 +1,6 @@
 """Files: a stranger's are checked and mapped, ours are written whole or not at all."""
 
+import json
 import mmap
 import os
 import stat
@@ -120,3 +121,9 @@ def current_umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file, whole or not at all."""
+    with writing(path) as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from .files import sync_directory, writing
+from .files import sync_directory, write_json
 
 JOURNAL = "journal.json"
 HEADROOM = 1 << 24  # bytes of disk that must stay free: for small files, and the file system itself
@@ -23,12 +23,6 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
-    with writing(path) as file:
-        file.write(json.dumps(value, indent=2).encode() + b"\n")
 
 
 def check_place(target: Path, source: Path, force: bool, essential: set[str]) -> None:
