@@ -1,21 +1,21 @@
 """From a checkpoint's stored tensors to the model's arrays: all at once, or one layer at a time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from .attention import attend_blocked
 from .errors import InputError
 from .formats import Checkpoint, StoredTensor, open_checkpoint
-from .formats.checkpoint import layer_shapes
 from .formats.floats import bf16_to_f32, f16_to_f32
-from .model import LayerWeights, Llama, Weights
+from .layer_stream import Empty, LayerStream
+from .model import Llama, Weights
 from .rope import adjacent_from_half_split
 
 DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": np.float64}
-
+TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
 ToDevice = Callable[[np.ndarray], np.ndarray]
 
 
@@ -24,16 +24,16 @@ def stay_on_host(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def expand(bits: np.ndarray, stored: str, dtype: np.dtype) -> np.ndarray:
+def expand(bits: np.ndarray, stored: str, dtype: np.dtype, empty: Empty = np.empty) -> np.ndarray:
     """A stored tensor in the dtype of the computation, exactly; no copy where it has it already."""
-    if stored == "BF16":
-        bits = bf16_to_f32(bits)
-    elif stored == "F16":
-        bits = f16_to_f32(bits)
+    if stored in TO_F32:
+        bits = TO_F32[stored](bits, empty(bits.shape, np.float32))
     return bits.astype(dtype, copy=False)
 
 
-def load_tensor(checkpoint: Checkpoint, name: str, dtype: np.dtype) -> np.ndarray:
+def load_tensor(
+    checkpoint: Checkpoint, name: str, dtype: np.dtype, empty: Empty = np.empty
+) -> np.ndarray:
     """One tensor by our name, RoPE's pairs adjacent, in the dtype of the computation."""
     tensor: StoredTensor = checkpoint.tensors[name]
     bits = tensor.load()
@@ -42,52 +42,7 @@ def load_tensor(checkpoint: Checkpoint, name: str, dtype: np.dtype) -> np.ndarra
         config = checkpoint.config
         heads = config.n_heads if part in ("wq", "bq") else config.n_kv_heads
         bits = adjacent_from_half_split(bits, heads)  # before it is expanded: half the bytes
-    return expand(bits, tensor.dtype, dtype)
-
-
-class StreamedLayer(LayerWeights):
-    """One block whose matrices are expanded when they are asked for, each time, and not kept."""
-
-    load: Callable[[str], np.ndarray]
-    shapes: Mapping[str, tuple[int, ...]]
-
-    def __init__(self, load: Callable[[str], np.ndarray], shapes: Mapping[str, tuple[int, ...]]):
-        vectors = {name: load(name) for name, shape in shapes.items() if len(shape) == 1}
-        vars(self).update(vectors, load=load, shapes=shapes)  # a frozen class has no other way
-
-    def __getattr__(self, name: str) -> np.ndarray:
-        """What `__init__` did not set: a matrix, or nothing that a block has."""
-        if name in vars(self).get("shapes", ()):
-            return self.load(name)
-        raise AttributeError(name)
-
-    def kept(self) -> LayerWeights:
-        """The same block, all of it in memory."""
-        return LayerWeights(**{name: getattr(self, name) for name in self.shapes})
-
-
-class LayerStream(Sequence[LayerWeights]):
-    """The layers of a checkpoint as a sequence that keeps none of them."""
-
-    def __init__(self, checkpoint: Checkpoint, load: Callable[[str], np.ndarray]):
-        self.shapes = layer_shapes(checkpoint.config)
-        self.n_layers = checkpoint.config.n_layers
-        self.load = load
-
-    def __len__(self) -> int:
-        return self.n_layers
-
-    @overload
-    def __getitem__(self, i: int) -> StreamedLayer: ...
-    @overload
-    def __getitem__(self, i: slice) -> tuple[StreamedLayer, ...]: ...
-    def __getitem__(self, i: int | slice) -> StreamedLayer | tuple[StreamedLayer, ...]:
-        if isinstance(i, slice):
-            return tuple(self[j] for j in range(*i.indices(len(self))))
-        if not -len(self) <= i < len(self):
-            raise IndexError(i)  # what ends a `for` over a sequence
-        prefix = f"layers.{i % len(self)}."
-        return StreamedLayer(lambda name: self.load(prefix + name), self.shapes)
+    return expand(bits, tensor.dtype, dtype, empty)
 
 
 def load_weights(
@@ -105,12 +60,12 @@ def load_weights(
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
 
-    def load(name: str) -> np.ndarray:
-        return to_device(load_tensor(checkpoint, name, np.dtype(DTYPES[dtype])))
+    def load(name: str, empty: Empty = np.empty) -> np.ndarray:
+        return to_device(load_tensor(checkpoint, name, np.dtype(DTYPES[dtype]), empty))
 
     embeddings = load("tok_embeddings")
     lm_head = embeddings if checkpoint.config.tied_head else load("lm_head")
-    layers = LayerStream(checkpoint, load)
+    layers = LayerStream(checkpoint.config, load)
     return Weights(
         tok_embeddings=embeddings,
         layers=layers if stream else tuple(layers[i].kept() for i in range(len(layers))),

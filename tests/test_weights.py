@@ -9,6 +9,7 @@ import pytest
 
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.convert import Target, convert
+from numpy_llama.layer_stream import Scratch
 from numpy_llama.memory import free_memory, human, weight_memory
 from numpy_llama.model import LayerWeights
 from numpy_llama.weights import load_weights, model_of
@@ -67,6 +68,33 @@ def test_a_streamed_forward_holds_one_matrix_at_a_time(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert need.streamed < peak < 1.25 * need.streamed < need.resident / 5
+
+
+def test_scratch_memory_is_taken_again_only_when_nobody_looks_at_it() -> None:
+    """A view of a view is enough to keep it; what was handed out is never written to again."""
+    scratch = Scratch()
+    first = scratch.empty((4, 6), np.float32)
+    address = first.ctypes.data
+    first[:] = 1
+    corner = first[1:, 2:].T[::2]
+    del first
+    second = scratch.empty((3, 5), np.float32)
+    second[:] = 2
+    assert (corner == 1).all() and second.shape == (3, 5) and second.flags.writeable
+    del corner
+    third = scratch.empty((2, 12), np.float32)
+    assert third.ctypes.data == address and third.dtype == np.float32
+    del third
+    assert scratch.empty((100,), np.float64).shape == (100,)
+
+
+def test_two_matrices_of_a_streamed_layer_can_be_held_at_once(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(write(tmp_path / "model"))
+    layer = load_weights(checkpoint, stream=True).layers[1]
+    gate = layer.w_gate
+    before = gate.copy()
+    assert not np.array_equal(layer.w_up, gate)
+    np.testing.assert_array_equal(gate, before)
 
 
 def test_free_memory_is_what_the_system_says() -> None:
