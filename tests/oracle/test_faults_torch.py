@@ -17,8 +17,10 @@ pytest.importorskip("transformers")
 from numpy_llama.golden.bundle import Bundle  # noqa: E402
 from numpy_llama.golden.compare import compare  # noqa: E402
 from numpy_llama.golden.diagnose import diagnose  # noqa: E402
-from numpy_llama.golden.faults import CATALOGUE  # noqa: E402
+from numpy_llama.golden.faults import CATALOGUE, Fault  # noqa: E402
 from numpy_llama.golden.record import record  # noqa: E402
+from numpy_llama.golden.run import See, look_away  # noqa: E402
+from numpy_llama.golden.search import Search  # noqa: E402
 from numpy_llama.golden.verdict import Candidate, Report  # noqa: E402
 from numpy_llama.model import Llama  # noqa: E402
 from tests.models import weights_of  # noqa: E402
@@ -35,10 +37,31 @@ from .torch_faults import (  # noqa: E402
 )
 from .transformers_llama import dump, transformers_llama  # noqa: E402
 
-pytestmark = [pytest.mark.oracle, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.oracle, pytest.mark.timeout(600)]
 
+Taps = dict[str, np.ndarray]
+RUNS: dict[tuple[object, ...], Taps] = {}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 INJECTED = [fault for fault in FAULTS if fault != "window-4096"]  # see below for that one
+
+
+@pytest.fixture(autouse=True)
+def remember_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each fault by itself once: the same runs are wanted for every candidate."""
+    play = Search.play
+
+    def remembering(
+        self: Search, faults: Iterable[Fault], dtype: str, see: See = look_away
+    ) -> Taps:
+        faults = tuple(faults)
+        if see is not look_away or len(faults) > 1:
+            return play(self, faults, dtype, see)
+        key = (self.model.config, tuple(self.evidence.values), tuple(f.id for f in faults), dtype)
+        if key not in RUNS:
+            RUNS[key] = play(self, faults, dtype)
+        return RUNS[key]
+
+    monkeypatch.setattr(Search, "play", remembering)
 
 
 @cache

@@ -55,11 +55,12 @@ INVENTED = {
     "invented-logit-softcap": "logits",
 }
 
-LLAMA3 = RopeScaling("llama3", factor=8.0, original_context=24, high_freq_factor=2.0)
+# Of a head's 6 pairs the first is kept, the second blended, and the others are slowed.
+LLAMA3 = RopeScaling("llama3", factor=8.0, original_context=48, high_freq_factor=2.0)
 
 SQUARE = tiny_config(
-    dim=64,
-    n_heads=8,
+    dim=72,
+    head_dim=12,
     rope_theta=50000.0,
     norm_eps=2e-4,
     rope_scaling=LLAMA3,
@@ -68,8 +69,8 @@ SQUARE = tiny_config(
 )
 CONFIGS = {
     # D ≠ H·hd, K ≠ G, untied, θ and ε that are none of the usual ones
-    "grouped": tiny_config(rope_theta=20000.0, norm_eps=3e-5),
-    # D = H·hd, so that a transposed matrix fits; biases; Llama 3.1's frequencies
+    "grouped": tiny_config(n_layers=2, rope_theta=20000.0, norm_eps=3e-5),
+    # D = H·hd ≠ hd², so that a transposed matrix fits; biases; Llama 3.1's frequencies
     "square": SQUARE,
     # the same, its blocks adding little to the residual stream, as those of a trained model do
     "calm": SQUARE,
@@ -87,7 +88,7 @@ SIZES = {"grouped": (0.05, 1.0), "square": (0.05, 1.0), "calm": (0.3, 0.1), "lon
 
 PROMPT = {"grouped": 18, "square": 18, "calm": 18, "long": 290}  # tokens
 CHUNK = {"grouped": 11, "square": 11, "calm": 11, "long": 290}
-DECODE = 6
+DECODE = 3
 
 
 @dataclass(frozen=True)
