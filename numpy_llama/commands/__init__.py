@@ -15,6 +15,7 @@ from .chat import chat
 from .convert import convert
 from .generate import generate
 from .golden import golden
+from .golden_kit import kit, run
 from .info import info
 from .logits import logits
 from .pull import pull
@@ -66,6 +67,9 @@ def main() -> None:
 
 for command in (generate, chat, logits, tokenize, info, convert, pull, golden):
     main.add_command(command)
+
+for command in (kit, run):
+    golden.add_command(command)
 
 
 if __name__ == "__main__":

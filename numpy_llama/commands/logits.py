@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .options import (
+    context_option,
     device_option,
     dtype_option,
     model_option,
@@ -32,6 +33,7 @@ SHOWN = 10  # how many tokens are listed where no file is written
 @click.option(
     "--all", "all_rows", is_flag=True, help="After every token, (L, V), not after the last, (V,)."
 )
+@context_option
 @dtype_option
 @device_option
 @stream_option
@@ -49,6 +51,7 @@ def logits(
     tokens: list[int] | None,
     special: bool,
     all_rows: bool,
+    context: int | None,
     dtype: str,
     device: str,
     stream: bool | None,
@@ -75,7 +78,7 @@ def logits(
     if text is not None and tokenizer is not None:
         tokens = tokenizer.encode(text, special=special)
     assert tokens is not None  # one of the two was given
-    check_context(len(tokens), llama.config.max_context)
+    check_context(len(tokens), context or llama.config.max_context)
     rows = to_host(llama.forward(tokens, last_only=not all_rows))
     check_finite(llama, tokens, rows)
 

@@ -9,6 +9,7 @@ from .bundle import Bundle
 from .detect import MOST, fault_errors
 from .faults import CATALOGUE, Fault
 from .precision import in_dtype
+from .report import floors
 from .verdict import DIVERGENT
 
 # Called with how many trials are done, of how many, and what the last was.
@@ -30,8 +31,8 @@ class Covered:
 
     @property
     def right(self) -> bool:
-        """Whether some case shows it; or, of a harmless one, whether none does."""
-        return bool(self.by) != self.fault.harmless
+        """Whether some case shows it, unless it does no harm."""
+        return bool(self.by) or self.fault.harmless
 
 
 def logits_only(bundle: Bundle) -> Bundle:
@@ -70,3 +71,24 @@ def coverage(
         found.append(Covered(fault, ratios))
     progress(len(faults), len(faults), "")
     return found
+
+
+def line(one: Covered) -> str:
+    """Which cases show a fault."""
+    tried = len(one.ratios)
+    says = "" if one.right else "NOT SHOWN"
+    if one.by:
+        shown = ", ".join(one.by[:3]) + (", …" if len(one.by) > 3 else "")
+        says = f"{shown} ({floors(one.ratios[one.by[0]])} floors in the first)"
+    if one.fault.harmless:
+        says = f"harmless, but for {says}" if one.by else "harmless"
+    return f"{one.fault.id:<28} {len(one.by):>2}/{tried:<2}  {says}"
+
+
+def table(found: list[Covered]) -> str:
+    """Every fault, in how many of the cases that can have it it shows, and where best."""
+    shown = sum(bool(one.by) for one in found if not one.fault.harmless)
+    of = sum(not one.fault.harmless for one in found)
+    rows = [f"{'fault':<28} cases  shown best by", *map(line, found), ""]
+    how = "by its logits alone, at float32"
+    return "\n".join([*rows, f"{shown} of {of} faults are shown by at least one case, {how}"])

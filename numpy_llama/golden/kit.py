@@ -19,15 +19,15 @@ import numpy as np
 from ..config import LlamaConfig
 from ..errors import ConfigError, InputError
 from ..formats import gguf_writer, llama2c
-from ..formats.files import read_small, writing
-from ..formats.growing import write_json
+from ..formats.files import read_small, write_json, writing
 from ..formats.hf_config import config_to_hf
 from ..formats.huggingface import CONFIG, SINGLE, hf_name
 from ..formats.safetensors import write_file
 from ..formats.strict_json import parse_json, shown
+from ..model import Llama
 from ..rope import half_split_from_adjacent
 from ..weights import load_model
-from .bundle import Bundle
+from .bundle import Bundle, load
 from .export import new_directory
 from .kit_cases import CASES, Case
 from .record import record
@@ -194,3 +194,11 @@ def read_kit(kit: Path) -> list[Entry]:
         return [parse_entry(kit, raw) for raw in index["cases"]]
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as wrong:
         raise InputError(f"{path}: is not a whole index of a kit: {wrong}") from None
+
+
+def load_cases(kit: Path) -> dict[str, tuple[Llama, Bundle, bool]]:
+    """Of each case its model, its golden, and whether it is slow."""
+    return {
+        entry.name: (load_model(entry.models["hf"]), load(entry.golden), entry.slow)
+        for entry in read_kit(kit)
+    }

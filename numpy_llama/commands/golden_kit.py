@@ -1,0 +1,199 @@
+"""llama-np golden kit and run: a conformance kit, and any implementation held against it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from .golden import DTYPES, exit_2_on_errors, telling
+from .options import threads_option
+
+FORMATS = ["any", "hf", "gguf", "llama2c"]
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the kit goes.",
+)
+@click.option(
+    "--no-detect",
+    is_flag=True,
+    help="Let no golden say which faults it can see: quicker.",
+)
+@click.option(
+    "--coverage",
+    "prove",
+    is_flag=True,
+    help="Prove the kit: try every known fault on its cases. Exits 1 if one is not shown.",
+)
+@threads_option
+def kit(output: Path | None, no_detect: bool, prove: bool) -> None:
+    """Make a conformance kit: small models, and what each must give.
+
+    \b
+    llama-np golden kit -o kit
+    llama-np golden run --kit kit --command './mine {model} {tokens} {out}'
+
+    Each model is there as a Hugging Face directory, and where the format can hold it as GGUF and
+    as llama2.c's .bin. kit.json says what each is for. The weights are the same bits everywhere.
+    """
+    if output is None and not prove:
+        raise click.UsageError("give -o DIR to make a kit, --coverage to prove it, or both")
+    from ..golden.kit import write_kit
+
+    with made_in(output) as place:
+        with telling("making the kit") as progress:
+            write_kit(place, detect=output is not None and not no_detect, progress=progress)
+        if output is not None:
+            click.echo(f"wrote {output}", err=True)
+        if prove and not print_coverage(place):
+            sys.exit(1)
+
+
+@contextmanager
+def made_in(output: Path | None) -> Iterator[Path]:
+    """The place for the kit: a passing one where none was asked for."""
+    if output is not None:
+        yield output
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder) / "kit"
+
+
+def print_coverage(kit: Path) -> bool:
+    """Print which case shows which fault. Returns whether each is shown."""
+    from ..golden.coverage import coverage, table
+    from ..golden.kit import load_cases
+
+    with telling("trying faults") as progress:
+        found = coverage(load_cases(kit), progress)
+    print(table(found))
+    return all(one.right for one in found)
+
+
+@click.command()
+@click.option(
+    "--kit",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="What `golden kit -o DIR` made.",
+)
+@click.option(
+    "--command",
+    required=True,
+    metavar="'CMD {model} {tokens} {out}'",
+    help="What to run for each case. No shell sees it.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="any",
+    show_default=True,
+    help="Which form of each model is {model}; any: the first of hf, gguf, llama2c.",
+)
+@click.option("--dtype", type=click.Choice(DTYPES), help="What the command computes in.")
+@click.option(
+    "--names",
+    metavar="FILE|llama.cpp|transformers|transformerlens",
+    help="What its output calls the taps, as in `golden check`.",
+)
+@click.option("--only", multiple=True, metavar="PATTERN", help="Cases to run. Default: all.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="When a command is ended.",
+)
+@click.option("--no-diagnosis", is_flag=True, help="Judge only; do not look for mistakes.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep the outputs there; it must not exist.",
+)
+@click.option(
+    "--junit", "junit_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE"
+)
+@click.option("--json", "as_json", is_flag=True, help="The results as JSON, on stdout.")
+@threads_option
+def run(
+    kit: Path,
+    command: str,
+    format_: str,
+    dtype: str | None,
+    names: str | None,
+    only: tuple[str, ...],
+    timeout: float,
+    no_diagnosis: bool,
+    keep: Path | None,
+    junit_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Run an implementation on the cases of a kit, judge each, and name its mistakes.
+
+    \b
+    {model}        the model: a directory, or a file (see --format)
+    {tokens}       the ids to run, with commas; {tokens_file}: a file of them, one a line
+    {steps}        in which steps the golden ran them, with commas: 12,1,1 is a prompt of 12
+                   tokens and two decode steps
+    {out}          where to write the logits (or all taps) after every token: a path, to which a
+                   suffix may be put ({out}.npy), or a directory to make; see `golden check`
+    {name}         the name of the case
+
+    Exits 0 if all passed, 1 if any diverged, 3 if any could not be judged, 2 for wrong options.
+    """
+    with exit_2_on_errors(), TemporaryDirectory() as passing:
+        from ..errors import InputError
+        from ..golden.kit import read_kit
+        from ..golden.runner import make_plan, run_kit, select_cases
+        from ..golden.score import (
+            about_mistakes,
+            case_line,
+            exit_code,
+            junit,
+            score_json,
+            score_line,
+        )
+
+        if keep is not None and keep.exists():
+            raise InputError(f"{keep}: is there already; give --keep another name")
+        cases = select_cases(read_kit(kit), only)
+        plan = make_plan(
+            command,
+            keep or Path(passing),
+            format=format_,
+            dtype=dtype,
+            names=names,
+            timeout=timeout,
+            name_mistakes=not no_diagnosis,
+        )
+        results = []
+        width = max(len(case.name) for case in cases)
+        with telling("running") as progress:
+            for result in run_kit(plan, cases):
+                results.append(result)
+                if not as_json:
+                    click.echo(case_line(result, width))
+                progress(len(results), len(cases), result.name)
+        if junit_file is not None:
+            from ..formats.files import writing
+
+            with writing(junit_file) as file:
+                file.write(junit(results))
+        if as_json:
+            print(json.dumps(score_json(results), indent=1))
+        else:
+            print("\n".join(["", score_line(results), *about_mistakes(results)]))
+    sys.exit(exit_code(results))
