@@ -1,8 +1,9 @@
 """From files that another implementation wrote to a Candidate that can be judged."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,22 +20,27 @@ from .verdict import Candidate
 
 
 def joined_steps(
-    name: str, flat: np.ndarray, shape: tuple[int, ...], steps: Iterable[int]
+    name: str, flat: np.ndarray, shape: tuple[int, ...], steps: Iterable[int], keys: int
 ) -> np.ndarray | None:
     """Scores or probs of consecutive steps, (H, L, S) each, one after the other in a raw file.
 
-    None if the file is not as long as those.
+    keys: S of every step, for implementations that always look at a whole cache; 0: S is as many
+    rows as there are so far. None if the file is not as long as those, or has values at keys that
+    there are not yet.
     """
     H, T = shape[0], shape[1]
     joined = np.zeros(shape, flat.dtype)
     start = at = 0
     for L in steps:
-        S = start + L
-        size = H * L * S
-        if at + size > flat.size:
+        S = keys or start + L
+        step = flat[at : at + H * L * S]
+        if S < start + L or step.size < H * L * S:
             return None
-        place(name, flat[at : at + size].reshape(H, L, S), start, joined)
-        start, at = S, at + size
+        step = step.reshape(H, L, S)
+        if step[:, :, start + L :].any():
+            return None
+        place(name, step[:, :, : start + L], start, joined)
+        start, at = start + L, at + step.size
     return joined if at == flat.size and start == T else None
 
 
@@ -46,9 +52,10 @@ def shaped(bundle: Bundle, name: str, flat: np.ndarray) -> np.ndarray:
         if flat.size == np.prod(shape):
             return flat.reshape(shape)
         for steps in (bundle.schedule.steps, (1,) * T):
-            joined = joined_steps(name, flat, shape, steps)
-            if joined is not None:
-                return joined
+            for keys in (0, flat.size // (shape[0] * T)):
+                joined = joined_steps(name, flat, shape, steps, keys)
+                if joined is not None:
+                    return joined
         return flat
     row = int(np.prod(shape[1:]))
     return flat if flat.size % row else flat.reshape(-1, *shape[1:])
@@ -131,18 +138,11 @@ def notes_on(bundle: Bundle, given: Given, translated: dict[str, str]) -> list[s
     return notes
 
 
-def read_candidate(
-    path: Path, bundle: Bundle, dtype: str | None = None, names: str | None = None
+def as_candidate(
+    bundle: Bundle, given: Given, dtype: str | None, translate: Translate
 ) -> Candidate:
-    """What another implementation left in a file or a directory.
-
-    dtype: what it computed in (default: what its files are stored as, at most float32). names: a
-    table of names.TABLES, or a JSON file from its names to ours. Raises InputError or
-    CheckpointError for what cannot be read.
-    """
-    translate = find_names(names)
+    """What was found, under our names and in the shapes that our taps have."""
     taps = tap_names(bundle.config.n_layers)
-    given = read_given(path, lambda name: name in taps or translate(name) in taps)
     ours = our_names([*given.arrays, *given.scalars], taps, translate)
     values = {}
     for name, array in given.arrays.items():
@@ -157,3 +157,47 @@ def read_candidate(
         notes=tuple(notes_on(bundle, given, ours)),
     )
     return without_decode(bundle, candidate)
+
+
+def read_candidate(
+    path: Path, bundle: Bundle, dtype: str | None = None, names: str | None = None
+) -> Candidate:
+    """What another implementation left in a file or a directory.
+
+    dtype: what it computed in (default: what its files are stored as, at most float32). names: a
+    table of names.TABLES, or a JSON file from its names to ours. Raises InputError or
+    CheckpointError for what cannot be read.
+    """
+    translate = find_names(names)
+    taps = tap_names(bundle.config.n_layers)
+    given = read_given(path, lambda name: name in taps or translate(name) in taps)
+    return as_candidate(bundle, given, dtype, translate)
+
+
+# NumPy's and PyTorch's names of dtypes that files have under others.
+STORED_AS = {"torch.bfloat16": "BF16", "float16": "F16", "torch.float16": "F16"}
+
+
+def candidate_of(
+    tensors: Mapping[str, Any],
+    bundle: Bundle,
+    dtype: str | None = None,
+    names: str | None = None,
+) -> Candidate:
+    """What another implementation has in memory: arrays of NumPy, tensors of PyTorch, lists.
+
+    The same as `read_candidate` for a file of these. Raises InputError for what is no array.
+    """
+    given = Given()
+    for name, tensor in tensors.items():
+        stored = STORED_AS.get(str(getattr(tensor, "dtype", "")), "F32")
+        if hasattr(tensor, "detach"):  # PyTorch: off its graph and device; NumPy has no bfloat16
+            tensor = tensor.detach().cpu()
+            tensor = tensor.float() if stored == "BF16" else tensor
+        try:
+            array = np.asarray(tensor)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name}: is no array: {error}") from None
+        given.add(name, array, "F32" if stored == "BF16" else stored, "tensors")
+        given.dtypes.add(stored)
+    return as_candidate(bundle, given, dtype, find_names(names))
