@@ -1,7 +1,7 @@
 """What a candidate gave, to be compared with any run: the golden's model, or one with faults."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,16 +71,22 @@ class Evidence:
             got[:, start : start + L, :S], np.where(seen, array, 0) if hidden else array
         )
 
-    def reach(self, taps: Taps, floors: Mapping[str, float], limit: float) -> int:
-        """How many taps, step after step, agree with a run before the first that does not."""
+    def reach(
+        self, taps: Taps, floors: Mapping[str, float], limit: float, order: Iterable[str] = ()
+    ) -> int:
+        """How many taps, step after step, agree with a run before the first that does not.
+
+        `order`: as the run showed them. A faulty model may do things in another order than ours.
+        """
+        order = list(dict.fromkeys([*order, *self.values]))
         T = len(self.schedule.tokens)
         cuts = {n: self.cut(n, taps[n]) if n in taps else None for n in self.values}
         sizes = self.schedule.steps if self.by_step else (T,)
         agreeing = start = 0
         for size in sizes:
             rows = slice(start, start + size) if self.by_step else slice(None)
-            for name, got in self.values.items():
-                cut = cuts[name]
+            for name in order:
+                got, cut = self.values[name], cuts[name]
                 if cut is None:
                     return agreeing
                 error = relative_rms(rows_of(name, got, rows), rows_of(name, cut, rows))

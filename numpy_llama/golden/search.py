@@ -109,12 +109,17 @@ class Search:
         taps = self.play(faults, "float32", see)
         if hopeless:  # of the other taps, only some rows are known
             return Trial(faults, hopeless, self.floors, len(seen))
-        reach = self.evidence.reach(taps, self.floors, HOPELESS)
+        reach = self.evidence.reach(taps, self.floors, HOPELESS, dict.fromkeys(seen))
         return Trial(faults, self.evidence.errors(taps), self.floors, reach)
 
     def refine(self, faults: tuple[Fault, ...]) -> Trial:
         """An exact look: in units of the noise that a model with these faults has itself."""
-        exact = self.play(faults, "float64")
+        order: dict[str, None] = {}
+
+        def see(name: str, start: int, array: np.ndarray) -> None:
+            order.setdefault(name)
+
+        exact = self.play(faults, "float64", see)
         noisy = self.play(faults, self.dtype)
         measured = steadied(self.evidence.floors(noisy, exact), self.dtype)
         least = UNIT_ROUNDOFF[self.dtype]
@@ -126,7 +131,7 @@ class Search:
             )
             for tap, got in self.evidence.values.items()
         }
-        reach = self.evidence.reach(exact, floors, DIVERGENT)
+        reach = self.evidence.reach(exact, floors, DIVERGENT, order)
         return Trial(faults, self.evidence.errors(exact), floors, reach)
 
     def candidates(self, without: tuple[Fault, ...]) -> list[Fault]:
