@@ -6,6 +6,7 @@ f32   a directory of raw little-endian float32, with a JSON index
 json  one file of nested lists
 """
 
+import fnmatch
 import json
 import os
 import re
@@ -24,7 +25,6 @@ from ..formats.files import sync_directory, writing
 from ..formats.floats import f32_to_bf16
 from ..taps import tap_axes
 from .bundle import Bundle
-from .record import select_taps
 
 Taps = Mapping[str, np.ndarray]
 
@@ -237,6 +237,17 @@ def export_npz(bundle: Bundle, taps: Taps, file: BinaryIO) -> str:
     return "float32"
 
 
+def chosen_taps(bundle: Bundle, patterns: list[str]) -> list[str]:
+    """The taps of a golden that match any of the patterns. Raises InputError for one without."""
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        matching = fnmatch.filter(bundle.values, "*" if pattern == "all" else pattern)
+        if not matching:
+            raise InputError(f"no tap of this golden matches {pattern!r}; `golden show` tells more")
+        names.update(dict.fromkeys(matching))
+    return [name for name in bundle.values if name in names]
+
+
 DIRECTORIES = {"npy": export_npy, "f32": export_f32}
 FILES = {"npz": export_npz, "c": export_c, "json": export_json}
 FORMATS = (*DIRECTORIES, *FILES, "hex")
@@ -257,10 +268,7 @@ def export(
     """
     if to not in FORMATS:
         raise InputError(f"{to!r} is not one of {', '.join(FORMATS)}")
-    chosen = select_taps(bundle.config.n_layers, taps) if taps else list(bundle.values)
-    missing = [name for name in chosen if name not in bundle.values]
-    if missing:
-        raise InputError(f"{missing[0]} is not among the {len(bundle.values)} taps of this golden")
+    chosen = chosen_taps(bundle, taps or ["all"])
     values = Chosen(bundle.values, chosen)
     if to in FILES:
         with new_file(target, force) as file:
