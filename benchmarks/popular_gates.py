@@ -46,13 +46,14 @@ class Evidence:
 
 
 def cosine(got: np.ndarray, want: np.ndarray) -> float:
-    """The cosine of the angle between all logits, as two long vectors."""
-    return float(np.vdot(got, want) / (np.linalg.norm(got) * np.linalg.norm(want)))
+    """The cosine of the angle between all logits, as two long vectors; 0 if one is zero."""
+    size = np.linalg.norm(got) * np.linalg.norm(want)
+    return float(np.vdot(got, want) / size) if size else 0.0
 
 
 def pearson(got: np.ndarray, want: np.ndarray) -> float:
-    """The correlation of all logits: PCC."""
-    return float(np.corrcoef(got.ravel(), want.ravel())[0, 1])
+    """The correlation of all logits, PCC: the cosine once their means are taken off."""
+    return cosine(got - got.mean(), want - want.mean())
 
 
 def nmse(got: np.ndarray, want: np.ndarray) -> float:
@@ -86,7 +87,8 @@ def golden_says(bundle: Bundle, model: Llama, values: dict[str, np.ndarray], fau
     report = diagnose(bundle, Candidate(values, "float32"), model)
     if report.summary == "passed":
         return PASSES
-    suspects = [" + ".join(suspect.faults) for suspect in report.diagnosis.suspects]
+    found = report.diagnosis.suspects if report.diagnosis else ()
+    suspects = [" + ".join(suspect.faults) for suspect in found]
     if not suspects:
         return "caught, unexplained"
     if fault not in suspects:

@@ -125,6 +125,21 @@ def test_every_fault_is_named_from_all_taps() -> None:
     assert outcomes == dict.fromkeys(INJECTED, "named") | harmless
 
 
+def test_a_sliding_window_is_named_once_the_context_is_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each run here takes a second: it is told from the other faults of the mask, not from all.
+    masks = {id: f for id, f in CATALOGUE.items() if id.startswith(("mask-", "window-"))}
+    monkeypatch.setattr("numpy_llama.golden.search.CATALOGUE", masks)
+    this, taps = case("endless"), ["layers.0.heads", "logits"]
+    model = reference("endless")
+    bundle = record(model, this.chunks[0], DECODE, taps=taps, detect=False)
+    for bugs in ((), ("window-4096",)):
+        values = candidate(this, *bugs)
+        report = diagnose(bundle, Candidate({tap: values[tap] for tap in taps}, "float32"), model)
+        assert outcome(report, *bugs) == ("named" if bugs else "passed")
+
+
 def test_a_harmless_fault_is_called_so() -> None:
     report = diagnosed("grouped", "rope-from-1")
     assert report.summary == "passed"

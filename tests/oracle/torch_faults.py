@@ -76,6 +76,8 @@ CONFIGS = {
     "calm": SQUARE,
     # more than the 256 positions that bfloat16 tells apart
     "long": tiny_config(n_layers=1, max_context=300),
+    # more than the 4096 positions of a sliding window
+    "endless": tiny_config(n_layers=1, n_heads=1, n_kv_heads=1, max_context=4200),
 }
 NEEDS_SQUARE = {
     "wq-transposed", "wo-transposed", "attention-bias-missing", "mlp-bias-missing",
@@ -84,10 +86,16 @@ NEEDS_SQUARE = {
 }  # fmt: skip
 
 # Sizes of the embeddings, and of what a block adds; where the first is small, ε of a norm is seen.
-SIZES = {"grouped": (0.05, 1.0), "square": (0.05, 1.0), "calm": (0.3, 0.1), "long": (1.0, 1.0)}
+SIZES = {
+    "grouped": (0.05, 1.0),
+    "square": (0.05, 1.0),
+    "calm": (0.3, 0.1),
+    "long": (1.0, 1.0),
+    "endless": (1.0, 1.0),
+}
 
-PROMPT = {"grouped": 18, "square": 18, "calm": 18, "long": 290}  # tokens
-CHUNK = {"grouped": 11, "square": 11, "calm": 11, "long": 290}
+PROMPT = {"grouped": 18, "square": 18, "calm": 18, "long": 290, "endless": 4100}  # tokens
+CHUNK = {"grouped": 11, "square": 11, "calm": 11, "long": 290, "endless": 4100}
 DECODE = 3
 
 
@@ -127,6 +135,8 @@ def case_for(fault: str) -> str:
     """The name of a case that shows a fault."""
     if fault == "rope-positions-bf16":
         return "long"
+    if fault == "window-4096":
+        return "endless"
     return "square" if fault in NEEDS_SQUARE else "grouped"
 
 
