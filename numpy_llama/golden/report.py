@@ -139,17 +139,28 @@ def was_given(report: Report, name: str) -> bool:
 
 
 def operation(report: Report) -> list[str]:
-    """The first operation that is wrong by itself."""
+    """The first operation that is wrong by itself; without its inputs, where it must be."""
     stage = report.first_bad_operation
-    if stage is None:
-        return []
-    if not stage.inputs and stage.tap != "embed":
-        return [f"it is wrong somewhere between the tokens and {stage.tap}: more taps tell where"]
+    if stage is None or not (stage.inputs or stage.tap == "embed"):
+        return between(report)
     inputs = f"the candidate's own {' and '.join(stage.inputs)}" if stage.inputs else "the tokens"
     return [
         f"first wrong operation: {stage.tap} is off by {floors(stage.ratio)} floors "
         f"when computed from {inputs}"
     ]
+
+
+def between(report: Report) -> list[str]:
+    """Between which two things the mistake is, where taps are missing before the first wrong."""
+    first = report.first_divergent
+    if first is None or first not in report.taps:
+        return []
+    before = report.taps[: report.taps.index(first)]
+    right = [tap.tap for tap in before if tap.verdict != "missing"]
+    if len(right) == len(before):
+        return []
+    start = f"{right[-1]}, which is right," if right else "the tokens"
+    return [f"it goes wrong somewhere between {start} and {first.tap}: more taps tell where"]
 
 
 def about_logits(logits: LogitsVerdict) -> list[str]:

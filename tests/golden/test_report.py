@@ -1,0 +1,191 @@
+"""The report for people, for machines, and as a page: each says what the judge found."""
+
+import dataclasses
+import functools
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from numpy_llama.golden import Candidate, Report, compare, diagnose
+from numpy_llama.golden.faults import CATALOGUE
+from numpy_llama.golden.html import as_html
+from numpy_llama.golden.report import as_text, floors, folded, headline
+from numpy_llama.golden.report_json import as_json
+from numpy_llama.golden.verdict import Diagnosis, Suspect, TapVerdict
+from numpy_llama.weights import load_model
+from tests.golden.dumps import dump, folder, golden
+
+
+@functools.cache
+def report_of(*faults: str, taps: tuple[str, ...] = ()) -> Report:
+    values = {name: array for name, array in dump(*faults).items() if not taps or name in taps}
+    model = load_model(folder() / "model")
+    return diagnose(golden(), Candidate(values, "float32"), model)
+
+
+def test_a_pass_is_said_first_and_shortly():
+    text = as_text(report_of())
+    assert re.match(
+        r"PASSED at float32, 61 of 61 taps given, the worst is off by \d\.\d floors", text
+    )
+    assert "DIAGNOSIS" not in text and "first wrong operation" not in text
+
+
+def test_a_fault_is_named_before_the_table():
+    lines = as_text(report_of("decode-position-plus-1")).splitlines()
+    assert lines[0].startswith("DIVERGED at float32, 61 of 61 taps given, ")
+    assert "the first is layers.0.q_rot from row 11 (decode): " in lines[0]
+    assert "layers.0.q_rot is off by" in lines[1] and "candidate's own layers.0.q" in lines[1]
+    assert lines[3] == "DIAGNOSIS: decode-position-plus-1"
+    fault = CATALOGUE["decode-position-plus-1"]
+    for said in (fault.sentence, fault.mathematics, fault.mend):
+        assert any(said in line for line in lines[:12])
+    assert any("runner-up" in line and "floors off" in line for line in lines[:12])
+    assert any("tried" in line for line in lines[:12])
+
+
+def test_the_table_folds_layers():
+    lines = as_text(report_of("decode-position-plus-1")).splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("tap ")))
+    rows = {line.split()[0]: line for line in lines[start + 1 :] if line and line[0] != "("}
+    assert len(lines) < 50
+    assert re.search(r" 3/3 +3 .*divergent +layer 0, from row 11 \(decode\)", rows["q_rot"])
+    assert re.search(r" 3/3 +2 .*divergent +layer 1, from row 11", rows["q"])
+    assert rows["embed"].split()[1:] == ["1/1", "0.0", "ok"]
+
+
+def test_folding_shows_the_worst_and_the_first_wrong():
+    taps = [
+        TapVerdict("layers.0.q", "ok", 1.0, 1.0),
+        TapVerdict("layers.1.q", "divergent", 20.0, 1.0),
+        TapVerdict("layers.2.q", "divergent", 90.0, 1.0),
+        TapVerdict("layers.3.q", "missing"),
+    ]
+    (line,) = folded(taps)
+    assert (line.kind, line.given, line.of, line.wrong) == ("q", 3, 4, 2)
+    assert (line.worst.tap, line.first.tap) == ("layers.2.q", "layers.1.q")
+    (line,) = folded([*taps, TapVerdict("layers.4.q", "not finite")])
+    assert line.worst.tap == "layers.4.q"
+
+
+def test_what_was_not_given_is_said():
+    text = as_text(report_of(taps=("logits",)))
+    assert "1 of 61 taps given" in text and "not judged: embed, attn_norm.rms" in text
+    report = compare(golden(), Candidate({"layers.0.q": dump()["layers.0.q"]}, "float32"))
+    assert headline(report).startswith("INCOMPLETE") and "no logits" in headline(report)
+    nothing = compare(golden(), Candidate({"Q": np.ones(3)}, "float32"))
+    assert "nothing that was given" in headline(nothing) and "ignored: Q" in as_text(nothing)
+
+
+def test_with_the_logits_alone_no_operation_is_blamed():
+    text = as_text(report_of("gate-up-swapped", taps=("logits",)))
+    assert "somewhere between the tokens and logits" in text and "operation" not in text
+    assert "DIAGNOSIS: gate-up-swapped" in text
+
+
+def test_what_is_right_before_the_fault_narrows_it():
+    values = {name: dump("head-tied")[name] for name in ("layers.2.gate", "logits")}
+    text = as_text(compare(golden(), Candidate(values, "float32")))
+    assert "between layers.2.gate, which is right, and logits" in text
+
+
+def test_greedy_ids_and_scalars_have_their_lines():
+    ids = list(golden().greedy)
+    ids[2] = (ids[2] + 1) % golden().config.vocab_size
+    given = Candidate({}, "float32", {"logits": {"sum": 1e6}}, ids)
+    text = as_text(compare(golden(), given))
+    assert f"the first 2 of 4 ids agree; then {ids[2]} for {golden().greedy[2]}" in text
+    assert "which noise cannot do" in text and "logits sum: divergent" in text
+
+
+def test_an_unexplained_candidate_is_not_given_a_name():
+    report = dataclasses.replace(
+        report_of("relu"),
+        diagnosis=Diagnosis("unexplained", (), Suspect(("relu",), 99.0, "logits"), "embed", 70),
+    )
+    text = as_text(report)
+    assert "UNEXPLAINED at embed: none of 70" in text and "the nearest" in text
+    assert "DIAGNOSIS" not in text and CATALOGUE["relu"].mend not in text
+
+
+def test_a_set_names_all_its_members():
+    suspects = (Suspect(("relu",), 1.0, "logits"), Suspect(("gelu-erf",), 2.0, "logits"))
+    report = dataclasses.replace(report_of("relu"), diagnosis=Diagnosis("set", suspects))
+    text = as_text(report)
+    assert "one of 2" in text
+    assert CATALOGUE["relu"].mend in text and CATALOGUE["gelu-erf"].mend in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(0.04, "0.0"), (9.96, "10.0"), (99.9, "99.9"), (12345.6, "12,346"), (2e6, "2.0e+06"),
+     (float("inf"), "∞"), (None, "")],
+)  # fmt: skip
+def test_ratios_are_short(ratio, text):
+    assert floors(ratio) == text
+
+
+def test_json_says_the_same():
+    found = json.loads(json.dumps(as_json(report_of("decode-position-plus-1")), allow_nan=False))
+    assert found["summary"] == "diverged" and found["exit_code"] == 1 and found["version"] == 1
+    assert found["first_divergent"]["tap"] == found["first_bad_operation"] == "layers.0.q_rot"
+    assert found["first_divergent"]["phase"] == "decode"
+    assert found["diagnosis"]["outcome"] == "named"
+    (suspect,) = found["diagnosis"]["suspects"]
+    assert suspect["faults"][0]["id"] == "decode-position-plus-1" and suspect["residual"] < 10
+    assert len(found["taps"]) == 61 and found["taps"][0]["ratio"] < 3
+    assert found["logits"]["rows"] == 14
+
+
+def test_the_keys_of_the_json_are_documented_and_stay():
+    assert list(as_json(report_of())) == [
+        "version", "summary", "exit_code", "dtype", "first_divergent", "first_bad_operation",
+        "diagnosis", "logits", "greedy", "taps", "scalars", "isolated", "required", "unknown",
+        "notes",
+    ]  # fmt: skip
+
+
+def test_json_has_no_infinity():
+    values = {"logits": np.full_like(dump()["logits"], 1e38)}
+    report = compare(golden(), Candidate(values, "float32", {"logits": {"sum": float("inf")}}))
+    json.dumps(as_json(report), allow_nan=False)
+
+
+class Page(HTMLParser):
+    """Counts what a page is made of; VOID elements have no end."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_is_whole_and_needs_nothing_else():
+    report = report_of("decode-position-plus-1")
+    page = Page()
+    text = as_html(report, golden(), "<b>dump</b>")
+    page.feed(text)
+    assert page.open == []
+    tags = {tag for tag, _ in page.seen}
+    assert not tags & {"script", "link", "img", "iframe", "b"}
+    assert not any({"src", "href", "onclick"} & attrs.keys() for _, attrs in page.seen)
+    assert "url(" not in text and "@import" not in text
+    cells = [attrs for tag, attrs in page.seen if tag == "td"]
+    assert len(cells) == 61
+    first = next(cell for cell in cells if cell["title"].startswith("layers.0.q_rot"))
+    right = next(cell for cell in cells if cell["title"].startswith("layers.0.q:"))
+    assert "divergent" in first["title"] and first["style"] != right["style"]
+    assert "decode-position-plus-1" in page.text and "<b>dump</b>" in page.text
