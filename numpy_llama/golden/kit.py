@@ -9,6 +9,7 @@ NAME/golden         what the model gives after each of them
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from .run import Schedule
 VERSION = 1
 KIT = "kit.json"
 MAX_JSON = 16 << 20
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of a case, which is also a directory's
 FORMATS = {"hf": "hf", "gguf": "model.gguf", "llama2c": "model.bin"}  # and the name of each
 
 Progress = Callable[[int, int, str], None]
@@ -167,7 +169,11 @@ def parse_entry(kit: Path, raw: dict[str, Any]) -> Entry:
     unknown = [name for name in (*raw["models"], *raw["not_held"]) if name not in FORMATS]
     if unknown:
         raise ValueError(f"the format {shown(unknown[0])} is not one of {', '.join(FORMATS)}")
-    schedule = Schedule(tuple(int(i) for i in raw["tokens"]), tuple(int(n) for n in raw["steps"]))
+    if "hf" not in raw["models"]:
+        raise ValueError("every case must be there in the format hf, in which it is judged")
+    if not NAME.fullmatch(str(raw["name"])):
+        raise ValueError(f"{shown(raw['name'])} is no name of a case")
+    schedule = Schedule(tuple(map(int, raw["tokens"])), tuple(map(int, raw["steps"])))
     return Entry(
         name=str(raw["name"]),
         sentence=str(raw["sentence"]),

@@ -134,7 +134,9 @@ def sentence(report: Report) -> str:
     if report.summary == "passed":
         worst = max((tap.ratio or 0.0 for tap in report.judged), default=0.0)
         return f"the worst is off by {floors(worst)} floors"
-    found = report.diagnosis
+    found, first = report.diagnosis, report.first_divergent
+    if found is None and first is not None:
+        return f"{first.tap} is off by {floors(first.ratio)} floors; no mistake was looked for"
     if found is None or report.summary == "incomplete":
         return headline(report)
     names = [" + ".join(suspect.faults) for suspect in found.suspects]

@@ -41,6 +41,12 @@ def suspects_of(result: Result) -> dict[tuple[str, ...], Suspect]:
     return {suspect.faults: suspect for suspect in found.suspects} if found else {}
 
 
+def looked_into(result: Result) -> bool:
+    """Whether a mistake was looked for: not in what passed, nor where others had told enough."""
+    found = result.report.diagnosis if result.report else None
+    return found is not None and found.outcome != "correct"
+
+
 def mistakes(results: Sequence[Result]) -> list[tuple[list[Suspect], list[str]]]:
     """The fewest explanations, each with its cases: what one case leaves open, another decides.
 
@@ -73,7 +79,7 @@ def about_mistakes(results: Sequence[Result]) -> list[str]:
         lines += ["", f"{which} in {listed(names)}"]
         for suspect in suspects:
             lines += about_suspect(suspect)
-    open_ = [r.name for r in results if r.status == "diverged" and not suspects_of(r)]
+    open_ = [r.name for r in results if looked_into(r) and not suspects_of(r)]
     return [*lines, *(["", f"NOT EXPLAINED: {listed(open_)}"] if open_ else [])]
 
 
