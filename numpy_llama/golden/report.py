@@ -200,7 +200,8 @@ def about_suspect(suspect: Suspect) -> list[str]:
     for fault in (CATALOGUE[id] for id in suspect.faults):
         lines += [f"  {fault.id}: {fault.sentence}", f"    it computes  {fault.mathematics}"]
         lines.append(f"    mend         {fault.mend}")
-    return lines
+    left = f"{floors(suspect.residual)} floors, at {suspect.tap}"
+    return [*lines, f"    evidence     a model with it differs from yours by at most {left}"]
 
 
 def diagnosis_title(diagnosis: Diagnosis) -> str:
@@ -222,14 +223,11 @@ def about_diagnosis(diagnosis: Diagnosis) -> list[str]:
     lines = ["", diagnosis_title(diagnosis)]
     for suspect in diagnosis.suspects:
         lines += about_suspect(suspect)
-    left = [f"{floors(s.residual)} floors at {s.tap}" for s in diagnosis.suspects]
-    if left:
-        lines.append(f"    evidence     with it the model differs by at most {' / '.join(left)}")
     other = diagnosis.runner_up
     if other is not None:
         what = "runner-up" if diagnosis.suspects else "the nearest"
         lines.append(f"    {what:<12} {names_of(other)}: {floors(other.residual)} floors off")
-    if left:
+    if diagnosis.suspects:
         lines.append(f"    tried        {diagnosis.tried} mistakes")
     return [*lines, *([f"    {diagnosis.says}"] if diagnosis.says else [])]
 

@@ -81,9 +81,9 @@ def test_what_was_not_given_is_said():
 
 
 def test_with_the_logits_alone_no_operation_is_blamed():
-    text = as_text(report_of("gate-up-swapped", taps=("logits",)))
+    text = as_text(report_of("relu", taps=("logits",)))
     assert "somewhere between the tokens and logits" in text and "operation" not in text
-    assert "DIAGNOSIS: gate-up-swapped" in text
+    assert "DIAGNOSIS: relu" in text
 
 
 def test_what_is_right_before_the_fault_narrows_it():
