@@ -65,9 +65,10 @@ class Ended:
 
     @property
     def last_line(self) -> str:
-        """The last line that it printed, where programs say what went wrong."""
+        """The last line that it printed, where programs say what went wrong; safe to print."""
         lines = [line.strip() for line in self.printed.splitlines() if line.strip()]
-        return lines[-1][:200] if lines else ""
+        last = lines[-1][:400] if lines else ""
+        return "".join(c if c.isprintable() else "?" for c in last)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

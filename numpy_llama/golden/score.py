@@ -115,9 +115,14 @@ def score_json(results: Sequence[Result]) -> dict[str, Any]:
 # — JUnit —
 
 
+def is_legal(c: str) -> bool:
+    """Whether XML 1.0 can hold a character: no control, no surrogate, not U+FFFE or U+FFFF."""
+    return c in "\t\n" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000"
+
+
 def legal(text: str) -> str:
-    """The text without the characters that XML 1.0 cannot hold."""
-    return "".join(c if c in "\t\n" or " " <= c <= "\ud7ff" or c >= "\ue000" else "?" for c in text)
+    """The text without the characters that XML cannot hold."""
+    return "".join(c if is_legal(c) else "?" for c in text)
 
 
 def junit(results: Sequence[Result]) -> bytes:
