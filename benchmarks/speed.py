@@ -16,6 +16,7 @@ import numpy as np
 from numpy_llama import Llama, LlamaConfig, Weights, attend_blocked, load_model
 from numpy_llama.formats.checkpoint import layer_shapes
 from numpy_llama.library import DEFAULT_MODEL, find_model
+from numpy_llama.memory import keep_freed_memory
 from numpy_llama.model import LayerWeights
 
 MATRICES = ("wq", "wk", "wv", "wo", "w_gate", "w_up", "w_down")
@@ -127,6 +128,7 @@ def report(what: str, figure: str, bar: str, met: bool) -> None:
 
 
 def main() -> None:
+    keep_freed_memory()  # as the commands do
     model = load_model(find_model(DEFAULT_MODEL))
     make_inputs(model)
 
