@@ -47,8 +47,8 @@ class BytePairTokenizer(Tokenizer):
         self.kind += f" ({rule})" if rule else ""
         self._text, self._source = text, source
         self._control = {entry["id"] for entry in added if entry.get("special")}
+        self._engine = build_engine(text, source)  # refuses lone surrogates, which have no bytes
         self._verbatim = {entry["id"]: entry["content"].encode("utf-8") for entry in added}
-        self._engine = build_engine(text, source)
         self._check_ids(added)
 
     def _check_ids(self, added: list[dict[str, Any]]) -> None:

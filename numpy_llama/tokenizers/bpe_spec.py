@@ -106,6 +106,24 @@ def check_vocab(vocab: object, source: Path) -> dict[str, int]:
     return vocab
 
 
+def check_merges(model: dict[str, Any], vocab: dict[str, int], source: Path) -> None:
+    """TokenizerError for a merge that gives no token: the package would panic, on stderr.
+
+    Wrong types are left to it; so are merges of tokens with a prefix, which no Llama has.
+    """
+    merges = model.get("merges")
+    if not isinstance(merges, list) or model.get("continuing_subword_prefix"):
+        return
+    for merge in merges:
+        text = merge.replace(" ", "") if isinstance(merge, str) else merge
+        if isinstance(merge, list) and all(isinstance(part, str) for part in merge):
+            text = "".join(merge)
+        if isinstance(text, str) and text not in vocab:
+            raise TokenizerError(
+                f"{source}: the merge {shown(merge)} gives {shown(text)}, which is no token"
+            )
+
+
 def check_added(added: Any, vocab: dict[str, int], source: Path) -> list[dict[str, Any]]:
     """The added tokens of a tokenizer.json; TokenizerError where one contradicts the vocabulary."""
     if not isinstance(added, list):
@@ -134,6 +152,7 @@ def check_spec(spec: object, source: Path) -> dict[str, Any]:
     if model.get("dropout"):
         raise TokenizerError(f"{source}: model.dropout {model['dropout']} makes ids random")
     vocab = check_vocab(model.get("vocab"), source)
+    check_merges(model, vocab, source)
     check_added(spec.get("added_tokens") or [], vocab, source)
     return spec
 

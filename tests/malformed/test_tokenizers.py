@@ -54,6 +54,9 @@ def added(token, text="<x>"):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        # what the package panics at, or Python
+        (spec(model={"merges": [["a", "b"], ["b", "a"]]}), "gives 'ba', which is no token"),
+        (spec(added_tokens=added(3, "\ud800")), "tokenizer.json"),
         # T1
         ("{", "not valid JSON"),
         ("", "is empty"),
@@ -67,8 +70,8 @@ def added(token, text="<x>"):
         ("<!DOCTYPE html><html>", "HTML page"),
         ("version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         # T2
-        (spec(model={"merges": ["a z"]}), "not a usable tokenizer.json"),
-        (spec(model={"merges": ["b a"]}), "not a usable tokenizer.json"),
+        (spec(model={"merges": ["a z"]}), "gives 'az', which is no token"),
+        (spec(model={"merges": ["b a"]}), "gives 'ba', which is no token"),
         (spec(model={"merges": ["ab"]}), "not a usable tokenizer.json"),
         (spec(model={"merges": [3]}), "not a usable tokenizer.json"),
         (spec(model={"vocab": {}, "merges": []}), "not empty"),
@@ -244,7 +247,7 @@ def test_llama2c_scores_and_twins(tmp_path):
         ({"merges": None}, "merges must be a list"),
         ({"merges": ["ab"]}, "'ab', which is no pair"),
         ({"merges": ["a b c"]}, "which is no pair"),
-        ({"merges": ["a zzzz"]}, "not a usable"),
+        ({"merges": ["a zzzz"]}, "which is no token"),
         ({"bos_token_id": 1 << 20}, "bos_token_id is 1048576"),
         ({"eos_token_id": -1}, "eos_token_id is -1"),
         ({"add_bos_token": 1}, "add_bos_token is 1"),
