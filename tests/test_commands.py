@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import numpy_llama.weights
-from numpy_llama import load_model, load_tokenizer
+from numpy_llama import Llama, load_model, load_tokenizer
 from numpy_llama.commands import main
 from tests.tiny import write_tiny_model
 
@@ -158,6 +158,42 @@ def test_weights_that_do_not_fit_are_streamed_which_is_said(model, monkeypatch, 
     said = [ok(command, "once", "-m", model, *how).stderr for how in ([], ["--no-stream"])]
     assert ("streaming the weights: as float32 they take" in said[0]) is bool(short_of)
     assert streamed == [bool(short_of), False] and said[1] == ""
+
+
+def padded(folder, monkeypatch, rows):
+    """A model with 20 rows more than its tokenizer has pieces, which gives one of those."""
+    write_tiny_model(folder, rows=rows)
+    pieces = load_tokenizer(folder).vocab_size
+    real = Llama.head
+
+    def head(self, x, tap):
+        logits = real(self, x, tap).copy()
+        logits[:, pieces + 7] = 1e9
+        return logits
+
+    if rows > 0:
+        monkeypatch.setattr(Llama, "head", head)
+    return folder, pieces
+
+
+def test_ids_of_rows_that_only_pad_the_model_are_no_text(tmp_path, monkeypatch):
+    model, pieces = padded(tmp_path / "padded", monkeypatch, 20)
+    assert ok("generate", "once", "-m", model, "-n", 3, "-v").stdout == "\n"
+    first = ok("logits", "once", "-m", model).stdout.splitlines()[0]
+    assert first.split() == ["100.0000%", str(pieces + 7), "''"]
+
+
+@pytest.mark.parametrize("command", ["generate", "logits"])
+def test_a_tokenizer_larger_than_the_model_is_said_when_it_matters(tmp_path, monkeypatch, command):
+    model, pieces = padded(tmp_path / "small", monkeypatch, -10)
+    texts = {token: load_tokenizer(model).pieces([token])[0] for token in range(pieces)}
+    ok(command, "\n", "-m", model)  # bytes come first in the vocabulary
+    large = texts[pieces - 1]
+    assert load_tokenizer(model).encode(large)[-1] == pieces - 1
+    result = run(command, large, "-m", model)
+    assert result.exit_code == 1
+    assert str(pieces - 1) in result.stderr and str(pieces - 10) in result.stderr
+    assert_one_sentence(result)
 
 
 def test_logits_without_a_file_lists_the_ten_likeliest(model):

@@ -1,5 +1,6 @@
 """A tiny model as a user has it: a directory with weights, a config and a tokenizer."""
 
+import functools
 import io
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def checkpoint_of(config: LlamaConfig, tensors: dict[str, np.ndarray]) -> Checkp
     return Checkpoint(Path("random"), "random", config, stored, "adjacent")
 
 
+@functools.cache
 def train_sentencepiece() -> bytes:
     """A SentencePiece model with byte fallback, as Llama 2 has, of about 300 pieces."""
     out = io.BytesIO()
@@ -33,16 +35,22 @@ def train_sentencepiece() -> bytes:
         vocab_size=300,
         byte_fallback=True,
         hard_vocab_limit=False,
+        normalization_rule_name="identity",  # as Llama's; other rules add a table of 240 kB
         minloglevel=2,
     )
     return out.getvalue()
 
 
-def write_tiny_model(folder: Path, tokenizer: bool = True, seed: int = 0) -> LlamaConfig:
-    """Make the directory `folder`, which any command takes as a model."""
+def write_tiny_model(
+    folder: Path, tokenizer: bool = True, seed: int = 0, rows: int = 0
+) -> LlamaConfig:
+    """Make the directory `folder`, which any command takes as a model.
+
+    rows: by how many rows the model's vocabulary is larger, or smaller, than the tokenizer's.
+    """
     vocabulary = train_sentencepiece()
     size = sentencepiece.SentencePieceProcessor(model_proto=vocabulary).vocab_size()
-    config = tiny_config(vocab_size=size)
+    config = tiny_config(vocab_size=size + rows)
     convert(checkpoint_of(config, random_tensors(config, seed, np.float32)), folder)
     if tokenizer:
         (folder / "tokenizer.model").write_bytes(vocabulary)

@@ -90,5 +90,7 @@ def logits(
     elif tokenizer is not None:
         probabilities = next_token_probabilities(rows[-1], Sampling(temperature=1.0))
         likeliest = np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
-        for token, piece in zip(likeliest, tokenizer.pieces(likeliest), strict=True):
+        for token in likeliest:
+            # A model may have more rows than there are pieces: they pad its matrices.
+            piece = tokenizer.pieces([token])[0] if token < tokenizer.vocab_size else ""
             print(f"{probabilities[token]:8.4%}  {token:>7}  {piece!r}")

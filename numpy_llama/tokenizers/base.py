@@ -117,16 +117,22 @@ class Tokenizer(ABC):
         """A decoder that continues `prompt_ids`: their text, then its output, is the whole text.
 
         A prompt that stops inside a character is the exception: the first push completes it.
+        What is pushed is a model's output: an id past the vocabulary, of a row that only pads the
+        model's matrices, is no text. In `prompt_ids` it raises InputError.
         """
-        stream = TextStream(self.token_bytes, self.strips)
+        stream = TextStream(self.output_bytes, self.strips)
         for token in prompt_ids:
-            stream.push(token)
+            stream.push(self.checked_id(token))
         return stream
 
     def pieces(self, ids: Iterable[SupportsIndex]) -> list[str]:
         """One readable piece for each id: its text, its bytes as <0xE2>, or its name."""
         tokens = [self.checked_id(token) for token in ids]
         return [readable(self.id_bytes(token)) or self.id_name(token) for token in tokens]
+
+    def output_bytes(self, token: SupportsIndex) -> bytes:
+        """`token_bytes` of what a model gave, which may have more rows than there are pieces."""
+        return b"" if operator.index(token) >= self.vocab_size else self.token_bytes(token)
 
     def token_bytes(self, token: SupportsIndex) -> bytes:
         """`id_bytes` of anything that is an integer."""

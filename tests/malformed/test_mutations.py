@@ -114,10 +114,11 @@ def test_mutated_index(sharded: Path, content: bytes) -> None:
 def use_or_refuse(path: Path) -> None:
     """A tokenizer loads, encodes and decodes every id of its own, or says why it does not."""
     try:
-        tokenizer = load_tokenizer(path)
+        with frugal():
+            tokenizer = load_tokenizer(path)
         ids = tokenizer.encode("Once a llama 🦙\n  12", special=True)
         assert all(0 <= i < tokenizer.vocab_size for i in ids)
-        tokenizer.decode(list(range(min(tokenizer.vocab_size, 400))))
+        tokenizer.decode(list(range(min(tokenizer.vocab_size, 300))))
         stream = tokenizer.stream([])
         assert isinstance("".join(map(stream.push, ids)) + stream.finish(), str)
     except (TokenizerError, InputError):
@@ -143,7 +144,7 @@ def test_mutated_tokenizers(tmp_path: Path, kind: str) -> None:
     @given(content=contents())
     def mutate(content: bytes) -> None:
         (tmp_path / name).write_bytes(content)
-        with frugal(), swift(seconds=5):
+        with swift(seconds=5):
             use_or_refuse(tmp_path)
 
     mutate()
