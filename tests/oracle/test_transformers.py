@@ -20,90 +20,11 @@ from tests.models import ROPES, random_tensors, random_tokens, tiny_config, weig
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from .transformers_llama import their_config, their_tensors  # noqa: E402
+
 pytestmark = pytest.mark.oracle
 
 BAR = {"float64": 2e-5, "float32": 1e-4}
-PARTS = {
-    "attn_norm": "input_layernorm.weight",
-    "ffn_norm": "post_attention_layernorm.weight",
-    "wq": "self_attn.q_proj.weight",
-    "wk": "self_attn.k_proj.weight",
-    "wv": "self_attn.v_proj.weight",
-    "wo": "self_attn.o_proj.weight",
-    "w_gate": "mlp.gate_proj.weight",
-    "w_up": "mlp.up_proj.weight",
-    "w_down": "mlp.down_proj.weight",
-    "bq": "self_attn.q_proj.bias",
-    "bk": "self_attn.k_proj.bias",
-    "bv": "self_attn.v_proj.bias",
-    "bo": "self_attn.o_proj.bias",
-    "b_gate": "mlp.gate_proj.bias",
-    "b_up": "mlp.up_proj.bias",
-    "b_down": "mlp.down_proj.bias",
-}
-TOP = {
-    "tok_embeddings": "model.embed_tokens.weight",
-    "final_norm": "model.norm.weight",
-    "lm_head": "lm_head.weight",
-}
-ROPE_KEYS = {
-    "linear": ["factor"],
-    "dynamic": ["factor"],
-    "llama3": ["factor", "low_freq_factor", "high_freq_factor"],
-    "yarn": ["factor", "beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim"]
-    + ["truncate"],
-}
-
-
-def rope_parameters(config: LlamaConfig) -> dict[str, Any]:
-    """The RoPE part of a config.json, with no key that its type does not have."""
-    scaling = config.rope_scaling
-    values = {key: getattr(scaling, key) for key in ROPE_KEYS.get(scaling.type, [])}
-    if scaling.type in ("llama3", "yarn"):
-        values["original_max_position_embeddings"] = scaling.original_context
-    values = {key: value for key, value in values.items() if value is not None}
-    return {"rope_type": scaling.type, "rope_theta": config.rope_theta} | values
-
-
-def their_config(config: LlamaConfig) -> Any:
-    return transformers.LlamaConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.dim,
-        intermediate_size=config.hidden_dim,
-        num_hidden_layers=config.n_layers,
-        num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_kv_heads,
-        head_dim=config.head_dim,
-        max_position_embeddings=config.max_context,
-        rms_norm_eps=config.norm_eps,
-        rope_parameters=rope_parameters(config),
-        tie_word_embeddings=config.tied_head,
-        attention_bias=config.attention_bias,
-        mlp_bias=config.mlp_bias,
-    )
-
-
-def their_rows(tensor: np.ndarray, hd: int) -> np.ndarray:
-    """Rows of wq or wk in transformers' order: of each head the even features, then the odd ones.
-
-    Written again here, with indices, and not taken from the package.
-    """
-    order = [*range(0, hd, 2), *range(1, hd, 2)]
-    return tensor[[head + i for head in range(0, len(tensor), hd) for i in order]]
-
-
-def their_tensors(config: LlamaConfig, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    out = {}
-    for name, tensor in tensors.items():
-        part = name.rpartition(".")[2]
-        if part in ("wq", "wk", "bq", "bk"):
-            tensor = their_rows(tensor, config.head_dim)
-        _, _, rest = name.partition("layers.")
-        key = f"model.layers.{rest.split('.')[0]}.{PARTS[part]}" if rest else TOP[name]
-        out[key] = torch.from_numpy(tensor.copy())
-    if config.tied_head:
-        out["lm_head.weight"] = out["model.embed_tokens.weight"]
-    return out
 
 
 def pair(config: LlamaConfig, seed: int, dtype: str) -> tuple[Llama, Any]:

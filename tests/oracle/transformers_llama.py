@@ -9,7 +9,6 @@ from transformers import LlamaConfig as TheirConfig
 from transformers import LlamaForCausalLM
 
 from numpy_llama.config import LlamaConfig
-from numpy_llama.rope import half_split_from_adjacent
 
 from .torch_records import Records, joined
 
@@ -22,40 +21,89 @@ MODULES = {
 }  # fmt: skip
 
 
+PARTS = {
+    "attn_norm": "input_layernorm.weight",
+    "ffn_norm": "post_attention_layernorm.weight",
+    "wq": "self_attn.q_proj.weight",
+    "wk": "self_attn.k_proj.weight",
+    "wv": "self_attn.v_proj.weight",
+    "wo": "self_attn.o_proj.weight",
+    "w_gate": "mlp.gate_proj.weight",
+    "w_up": "mlp.up_proj.weight",
+    "w_down": "mlp.down_proj.weight",
+    "bq": "self_attn.q_proj.bias",
+    "bk": "self_attn.k_proj.bias",
+    "bv": "self_attn.v_proj.bias",
+    "bo": "self_attn.o_proj.bias",
+    "b_gate": "mlp.gate_proj.bias",
+    "b_up": "mlp.up_proj.bias",
+    "b_down": "mlp.down_proj.bias",
+}
+TOP = {
+    "tok_embeddings": "model.embed_tokens.weight",
+    "final_norm": "model.norm.weight",
+    "lm_head": "lm_head.weight",
+}
+ROPE_KEYS = {
+    "linear": ["factor"],
+    "dynamic": ["factor"],
+    "llama3": ["factor", "low_freq_factor", "high_freq_factor"],
+    "yarn": ["factor", "beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim"]
+    + ["truncate"],
+}
+
+
 def rope_parameters(config: LlamaConfig) -> dict[str, Any]:
-    """RoPE as a config.json of transformers 5 says it."""
+    """The RoPE part of a config.json, with no key that its type does not have."""
     scaling = config.rope_scaling
-    parameters: dict[str, Any] = {"rope_type": scaling.type, "rope_theta": config.rope_theta}
-    if scaling.type != "default":
-        parameters["factor"] = scaling.factor
-    if scaling.type == "llama3":
-        parameters |= {
-            "original_max_position_embeddings": scaling.original_context,
-            "low_freq_factor": scaling.low_freq_factor,
-            "high_freq_factor": scaling.high_freq_factor,
-        }
-    return parameters
+    values = {key: getattr(scaling, key) for key in ROPE_KEYS.get(scaling.type, [])}
+    if scaling.type in ("llama3", "yarn"):
+        values["original_max_position_embeddings"] = scaling.original_context
+    values = {key: value for key, value in values.items() if value is not None}
+    return {"rope_type": scaling.type, "rope_theta": config.rope_theta} | values
+
+
+def their_config(config: LlamaConfig) -> TheirConfig:
+    """The same model as transformers is told of it."""
+    return TheirConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.dim,
+        intermediate_size=config.hidden_dim,
+        num_hidden_layers=config.n_layers,
+        num_attention_heads=config.n_heads,
+        num_key_value_heads=config.n_kv_heads,
+        head_dim=config.head_dim,
+        max_position_embeddings=config.max_context,
+        rms_norm_eps=config.norm_eps,
+        rope_parameters=rope_parameters(config),
+        tie_word_embeddings=config.tied_head,
+        attention_bias=config.attention_bias,
+        mlp_bias=config.mlp_bias,
+    )
+
+
+def their_rows(tensor: np.ndarray, hd: int) -> np.ndarray:
+    """Rows of wq or wk in transformers' order: of each head the even features, then the odd ones.
+
+    Written here with indices, and not taken from the package.
+    """
+    order = [*range(0, hd, 2), *range(1, hd, 2)]
+    return tensor[[head + i for head in range(0, len(tensor), hd) for i in order]]
 
 
 def their_tensors(config: LlamaConfig, tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """Our tensors under their names, in their layout of RoPE's pairs."""
-    state = {
-        "model.embed_tokens.weight": tensors["tok_embeddings"],
-        "model.norm.weight": tensors["final_norm"],
-        "lm_head.weight": tensors.get("lm_head", tensors["tok_embeddings"]),
-    }
-    heads = {"q": config.n_heads, "k": config.n_kv_heads}
-    for i in range(config.n_layers):
-        for ours, module in MODULES.items():
-            weight = ours if ours.endswith("norm") else f"w{'_' * (len(ours) > 1)}{ours}"
-            bias = f"b{'_' * (len(ours) > 1)}{ours}"
-            for name, kind in ((weight, "weight"), (bias, "bias")):
-                tensor = tensors.get(f"layers.{i}.{name}")
-                if tensor is not None:
-                    if ours in heads:
-                        tensor = half_split_from_adjacent(tensor, heads[ours])
-                    state[f"model.layers.{i}.{module}.{kind}"] = tensor
-    return {name: torch.from_numpy(np.array(tensor)) for name, tensor in state.items()}
+    out = {}
+    for name, tensor in tensors.items():
+        part = name.rpartition(".")[2]
+        if part in ("wq", "wk", "bq", "bk"):
+            tensor = their_rows(tensor, config.head_dim)
+        _, _, rest = name.partition("layers.")
+        key = f"model.layers.{rest.split('.')[0]}.{PARTS[part]}" if rest else TOP[name]
+        out[key] = torch.from_numpy(tensor.copy())
+    if config.tied_head:
+        out["lm_head.weight"] = out["model.embed_tokens.weight"]
+    return out
 
 
 def transformers_llama(
@@ -65,21 +113,7 @@ def transformers_llama(
     attention: str = "eager",
 ) -> LlamaForCausalLM:
     """A LlamaForCausalLM with these weights."""
-    theirs = TheirConfig(
-        hidden_size=config.dim,
-        num_hidden_layers=config.n_layers,
-        num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_kv_heads,
-        head_dim=config.head_dim,
-        intermediate_size=config.hidden_dim,
-        vocab_size=config.vocab_size,
-        max_position_embeddings=config.max_context,
-        rms_norm_eps=config.norm_eps,
-        rope_parameters=rope_parameters(config),
-        tie_word_embeddings=config.tied_head,
-        attention_bias=config.attention_bias,
-        mlp_bias=config.mlp_bias,
-    )
+    theirs = their_config(config)
     theirs._attn_implementation = attention
     model = LlamaForCausalLM(theirs).eval()
     frequencies = model.model.rotary_emb.inv_freq
