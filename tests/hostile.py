@@ -1,4 +1,4 @@
-"""What a test of a bad file asks for: one clear sentence, at once and in little memory."""
+"""Mutations of valid files, and what reading one may cost. One bad file: tests/malformed/limits."""
 
 import os
 import time
@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from hypothesis import strategies as st
 
 from numpy_llama.errors import LlamaError
 from numpy_llama.formats.checkpoint import Checkpoint
-from tests.malformed.limits import measured
 
 EXAMPLES = int(os.environ.get("LLAMA_NP_FUZZ", "500"))  # mutations of each format
 
@@ -36,18 +34,6 @@ def frugal(megabytes: int = 64) -> Iterator[None]:
     finally:
         tracemalloc.stop()
     assert peak < megabytes << 20, f"{peak >> 20} MB"
-
-
-def refused(action: Callable[[], object], *mentions: str) -> str:
-    """The sentence that refuses an action, swiftly and frugally; it has all of `mentions`."""
-    outcome = measured(action)
-    if not isinstance(outcome, LlamaError):
-        pytest.fail(f"was accepted: {str(outcome)[:200]}")
-    sentence = str(outcome)
-    assert sentence.isprintable() and len(sentence) < 600, sentence
-    for mention in mentions:
-        assert mention in sentence, sentence
-    return sentence
 
 
 def load_or_refuse(read: Callable[[Path], Checkpoint], path: Path) -> bool:

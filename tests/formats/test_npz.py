@@ -13,7 +13,7 @@ from numpy_llama.formats import npz
 from numpy_llama.formats.floats import f32_to_bf16
 from numpy_llama.formats.huggingface import hf_name
 from tests.formats.test_pytorch_bin import config_json, hf_tensors
-from tests.hostile import refused
+from tests.malformed.limits import refused
 from tests.models import tiny_config
 from tests.torch_files import write_zip
 

@@ -13,7 +13,7 @@ from numpy_llama.formats import pytorch_bin
 from numpy_llama.formats.huggingface import hf_name
 from numpy_llama.model import Llama
 from numpy_llama.weights import load_weights
-from tests.hostile import refused
+from tests.malformed.limits import refused
 from tests.models import random_model, random_tensors, random_tokens, tiny_config
 from tests.torch_files import write_torch
 

@@ -36,13 +36,24 @@ def outcome_of(call: Callable[[], Any]) -> Any:
         return error
 
 
+def refused(call: Callable[[], Any], *words: str) -> str:
+    """`call` raises one of our errors, whose one sentence has all of `words`; returns it."""
+    return sentence_of(measured(call), *words)
+
+
 def check_refused(call: Callable[[], Any], error: type[LlamaError], *words: str) -> str:
-    """`call` raises exactly `error`, and its one sentence has all of `words`; returns it."""
+    """`refused`, by exactly this type of error."""
     outcome = measured(call)
+    message = sentence_of(outcome, *words)
+    assert type(outcome) is error, message
+    return message
+
+
+def sentence_of(outcome: Any, *words: str) -> str:
+    """The one sentence of an error of ours, of a decent length and with all of `words`."""
     if not isinstance(outcome, LlamaError):
         pytest.fail(f"was accepted: {str(outcome)[:200]}")
     message = str(outcome)
-    assert type(outcome) is error, message
     assert "\n" not in message and len(message) < 600 and message.isprintable(), message
     for word in words:
         assert word in message, message

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from numpy_llama.formats import llama2c
 from tests.formats.test_llama2c import CONFIG, WRITERS
-from tests.hostile import EXAMPLES, frugal, load_or_refuse, mutations, refused, swift
+from tests.hostile import EXAMPLES, frugal, load_or_refuse, mutations, swift
+from tests.malformed.limits import refused
 from tests.models import random_tensors, tiny_config
 
 INT_MIN, INT_MAX = -(1 << 31), (1 << 31) - 1

@@ -15,7 +15,8 @@ from numpy_llama.formats import npz
 from numpy_llama.formats.checkpoint import Checkpoint
 from tests.formats.test_npz import write_npz
 from tests.formats.test_pytorch_bin import hf_tensors
-from tests.hostile import EXAMPLES, frugal, load_or_refuse, mutations, refused, swift
+from tests.hostile import EXAMPLES, frugal, load_or_refuse, mutations, swift
+from tests.malformed.limits import refused
 from tests.models import tiny_config
 from tests.torch_files import write_zip
 

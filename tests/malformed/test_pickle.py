@@ -18,7 +18,8 @@ from numpy_llama.formats.pickled import MAX_OPS
 from numpy_llama.formats.torch_zip import read_tensors
 from numpy_llama.formats.zip_archive import MAX_MEMBERS
 from tests.formats.test_meta import write_meta
-from tests.hostile import EXAMPLES, frugal, load_or_refuse, mutations, refused, swift
+from tests.hostile import EXAMPLES, frugal, load_or_refuse, mutations, swift
+from tests.malformed.limits import refused
 from tests.models import random_tensors, tiny_config
 from tests.torch_files import (
     ORDERED_DICT,
