@@ -386,10 +386,19 @@ def test_no_prompt_on_a_terminal_is_a_usage_error_and_no_hang(model):
 # ------------------------------------------------------------------ how it ends
 
 
+def heed_ctrl_c():
+    """A shell lets what it runs in the background, such as these tests, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start_endless(model):
     args = ["generate", "once", "-m", model, "-n", "-1", "--ignore-eos", "-c", "4000000"]
     return subprocess.Popen(
-        [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        [*COMMAND, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        preexec_fn=heed_ctrl_c,
     )
 
 

@@ -153,6 +153,11 @@ def test_verbose_says_what_a_turn_cost(model):
 pty = pytest.importorskip("pty")
 
 
+def heed_ctrl_c() -> None:
+    """A shell lets what it runs in the background, such as these tests, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Terminal:
     """`llama-np chat` with a terminal as stdin, stdout and stderr; `seen` is what it showed."""
 
@@ -167,6 +172,7 @@ class Terminal:
             cwd=ROOT,
             env=os.environ | {"TERM": "dumb", "OMP_NUM_THREADS": "1"},
             start_new_session=True,
+            preexec_fn=heed_ctrl_c,
         )
         os.close(slave)
         os.set_blocking(self.master, False)
