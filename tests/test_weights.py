@@ -57,7 +57,7 @@ def test_a_streamed_layer_has_the_arrays_of_a_resident_one(tmp_path: Path) -> No
         _ = streamed[0].w_norm
 
 
-def test_a_streamed_forward_holds_one_matrix_at_a_time(tmp_path: Path) -> None:
+def test_a_streamed_forward_holds_two_matrices_at_a_time(tmp_path: Path) -> None:
     """A model of 26 MB as float32, whose activations are negligible."""
     config = dict(dim=256, hidden_dim=1024, n_layers=6, vocab_size=300, attention_bias=False)
     checkpoint = open_checkpoint(write(tmp_path / "model", **config))
