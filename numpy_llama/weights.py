@@ -31,6 +31,16 @@ def expand(bits: np.ndarray, stored: str, dtype: np.dtype, empty: Empty = np.emp
     return bits.astype(dtype, copy=False)
 
 
+def count_not_finite(checkpoint: Checkpoint) -> dict[str, int]:
+    """How many values are NaN or infinite, by our name of each tensor that has any. Reads all."""
+    found = {}
+    for name, tensor in checkpoint.tensors.items():
+        bits = tensor.load()
+        values = TO_F32[tensor.dtype](bits) if tensor.dtype in TO_F32 else bits
+        found[name] = values.size - int(np.count_nonzero(np.isfinite(values)))
+    return {name: count for name, count in found.items() if count}
+
+
 def load_tensor(
     checkpoint: Checkpoint, name: str, dtype: np.dtype, empty: Empty = np.empty
 ) -> np.ndarray:

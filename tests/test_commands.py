@@ -15,7 +15,9 @@ from click.testing import CliRunner
 import numpy_llama.weights
 from numpy_llama import Llama, load_model, load_tokenizer
 from numpy_llama.commands import main
-from tests.tiny import write_tiny_model
+from numpy_llama.formats.convert import convert
+from tests.models import random_tensors, tiny_config
+from tests.tiny import checkpoint_of, write_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "numpy_llama"]
@@ -228,6 +230,25 @@ def test_info_for_people_and_for_programs(model):
     assert about["bytes_streamed"] == 4 * (outside + 2 * D * q)  # wq or wo, and the next matrix
     text = ok("info", model).stdout
     assert "grouped-query" in text and "SentencePiece" in text and "384 B a token" in text
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+def test_check_counts_what_is_not_finite(tmp_path, dtype):
+    config = tiny_config()
+    tensors = random_tensors(config, dtype=np.float32)
+    convert(checkpoint_of(config, tensors), tmp_path / "good", dtype)
+    assert "all finite" in ok("info", tmp_path / "good", "--check").stdout
+    tensors["layers.1.wk"][2, 3:5] = np.nan, -np.inf
+    tensors["final_norm"][0] = np.inf
+    convert(checkpoint_of(config, tensors), tmp_path / "bad", dtype)
+    result = run("info", tmp_path / "bad", "--check")
+    assert result.exit_code == 1
+    assert "not finite: 2 in layers.1.wk, 1 in final_norm" in result.stdout
+        result.exit_code == 1 and "not finite: 2 in layers.1.wk, 1 in final_norm" in result.stdout
+    )
+    about = json.loads(run("info", tmp_path / "bad", "--check", "--json").stdout)
+    assert about["not_finite"] == {"layers.1.wk": 2, "final_norm": 1}
+    assert "not_finite" not in json.loads(ok("info", tmp_path / "bad", "--json").stdout)
 
 
 def test_info_works_without_a_tokenizer(bare):

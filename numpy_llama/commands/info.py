@@ -9,7 +9,7 @@ import click
 from .options import model_option
 
 
-def describe(path: Any) -> dict[str, Any]:
+def describe(path: Any, check: bool = False) -> dict[str, Any]:
     """Everything that `info` prints, as plain values; bytes are bytes."""
     import math
 
@@ -32,6 +32,11 @@ def describe(path: Any) -> dict[str, Any]:
         }
     except LlamaError as error:
         about = {"error": str(error)}
+    about_values = {}
+    if check:
+        from ..weights import count_not_finite
+
+        about_values["not_finite"] = count_not_finite(checkpoint)
     return {
         "path": str(path),
         "format": checkpoint.format,
@@ -43,7 +48,17 @@ def describe(path: Any) -> dict[str, Any]:
         "bytes_streamed": weight_memory(config).streamed,  # with --stream
         "kv_cache_bytes_per_token": 2 * 4 * config.n_layers * config.n_kv_heads * config.head_dim,
         "tokenizer": about,
+        **about_values,
     }
+
+
+def values_line(not_finite: dict[str, int]) -> str:
+    """What --check found, for people: the first tensors, and how many more."""
+    if not not_finite:
+        return "all finite"
+    first = [f"{count:,} in {name}" for name, count in list(not_finite.items())[:5]]
+    more = f" and {len(not_finite) - 5} tensors more" if len(not_finite) > 5 else ""
+    return f"not finite: {', '.join(first)}{more}"
 
 
 def attention_kind(heads: int, kv_heads: int) -> str:
@@ -63,7 +78,7 @@ def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     rope = f"theta {config['rope_theta']:g}, {config['rope_scaling']['type']}"
     if config["rope_scaling"]["type"] != "default":
         rope += f", factor {config['rope_scaling']['factor']:g}"
-    return [
+    shown = [
         ("path", about["path"]),
         ("format", f"{about['format']} ({', '.join(about['dtypes'])})"),
         ("parameters", f"{about['parameters']:,}"),
@@ -100,6 +115,9 @@ def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
             f"EOS {', '.join(map(str, tokenizer['eos_ids'])) or 'none'}",
         ),
     ]
+    if "not_finite" in about:
+        shown.append(("values", values_line(about["not_finite"])))
+    return shown
 
 
 @click.command()
@@ -108,13 +126,20 @@ def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
 @click.option(
     "--json", "as_json", is_flag=True, help="The same as a JSON object, bytes as numbers."
 )
-def info(model_argument: str | None, model: str | None, as_json: bool) -> None:
-    """What MODEL is, and what running it needs. Reads headers only."""
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Read every weight, and exit 1 if any is NaN or infinite.",
+)
+def info(model_argument: str | None, model: str | None, as_json: bool, check: bool) -> None:
+    """What MODEL is, and what running it needs. Reads headers only, unless --check."""
     from ..library import find_model
 
-    about = describe(find_model(model_argument or model))
+    about = describe(find_model(model_argument or model), check)
     if as_json:
         print(json.dumps(about, indent=2, ensure_ascii=False))
-        return
-    for label, value in lines(about):
-        print(f"{label:<11} {value}")
+    else:
+        for label, value in lines(about):
+            print(f"{label:<11} {value}")
+    if about.get("not_finite"):
+        raise SystemExit(1)
