@@ -342,3 +342,9 @@ def test_a_written_gguf_opens_without_the_gguf_package(kit: Path) -> None:
     command = [sys.executable, "-c", code, kit / "gqa" / "model.gguf"]
     assert "GGUF" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert open_checkpoint(kit / "gqa" / "model.gguf").config == BY_NAME["gqa"].config
+
+
+def test_the_document_lists_every_case() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "kit.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `") and "{" not in line]
+    assert rows == [f"| `{case.name}` | {case.sentence} |" for case in CASES]
