@@ -244,8 +244,6 @@ def test_check_counts_what_is_not_finite(tmp_path, dtype):
     result = run("info", tmp_path / "bad", "--check")
     assert result.exit_code == 1
     assert "not finite: 2 in layers.1.wk, 1 in final_norm" in result.stdout
-        result.exit_code == 1 and "not finite: 2 in layers.1.wk, 1 in final_norm" in result.stdout
-    )
     about = json.loads(run("info", tmp_path / "bad", "--check", "--json").stdout)
     assert about["not_finite"] == {"layers.1.wk": 2, "final_norm": 1}
     assert "not_finite" not in json.loads(ok("info", tmp_path / "bad", "--json").stdout)
