@@ -118,3 +118,9 @@ def test_matching_knows_an_ellipsis(shown):
 def test_matching_can_fail():
     assert not matches("abc", "abd")
     assert not matches("a…d", "abc")
+
+
+def test_the_readme_counts_the_catalogue_right():
+    from numpy_llama.golden.faults import CATALOGUE
+
+    assert f"which of {len(CATALOGUE)} known mistakes" in (ROOT / "README.md").read_text()
