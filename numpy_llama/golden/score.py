@@ -1,7 +1,7 @@
 """The score of an implementation over a kit: for people, for machines, and for CI (JUnit)."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from .report import about_suspect, as_text
@@ -47,6 +47,11 @@ def looked_into(result: Result) -> bool:
     return found is not None and found.outcome != "correct"
 
 
+def worst_of(suspects: Iterable[Suspect]) -> Suspect:
+    """Of one explanation of several cases, where it explains least."""
+    return max(suspects, key=lambda suspect: suspect.residual)
+
+
 def mistakes(results: Sequence[Result]) -> list[tuple[list[Suspect], list[str]]]:
     """The fewest explanations, each with its cases: what one case leaves open, another decides.
 
@@ -62,7 +67,7 @@ def mistakes(results: Sequence[Result]) -> list[tuple[list[Suspect], list[str]]]
                 fits.setdefault(faults, []).append(name)
         best = max(fits.values(), key=len)
         alike = [faults for faults, names in fits.items() if names == best]
-        found.append(([left[best[0]][faults] for faults in alike], best))
+        found.append(([worst_of(left[name][faults] for name in best) for faults in alike], best))
         left = {name: suspects for name, suspects in left.items() if name not in best}
     return found
 

@@ -285,6 +285,16 @@ def test_what_one_case_leaves_open_another_decides() -> None:
     ]
 
 
+def test_of_several_cases_the_weakest_evidence_is_told() -> None:
+    results = [judged("a", ("relu",)), judged("b", ("relu",)), judged("c", ("relu",))]
+    for result, residual in zip(results, (1.0, 7.0, 2.0), strict=True):
+        assert result.report and result.report.diagnosis
+        weaker = (Suspect(("relu",), residual, "logits"),)
+        object.__setattr__(result.report.diagnosis, "suspects", weaker)
+    (([suspect], names),) = mistakes(results)
+    assert suspect.residual == 7.0 and names == ["a", "b", "c"]
+
+
 def test_the_score_counts_what_was_run() -> None:
     passed, skipped = Judged("a", "passed"), Judged("b", "skipped")
     failed, diverged = Judged("c", "failed"), Judged("d", "diverged")
