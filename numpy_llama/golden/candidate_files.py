@@ -190,8 +190,11 @@ COLLECTIONS: Mapping[str, Callable[[Path, Given], None]] = {
 ALWAYS_LOGITS = (".bin", ".txt")
 
 
-def read_directory(directory: Path, given: Given) -> None:
-    """Every file that is an array named by its tap, or a collection of taps."""
+def read_directory(directory: Path, given: Given, is_tap: Callable[[str], bool]) -> None:
+    """Every file that is an array named by its tap, or a collection of taps.
+
+    A text is only taken for an array if its name is a tap's: a dump may hold notes too.
+    """
     files = sorted(directory.iterdir())
     if len(files) > MAX_FILES:
         raise InputError(f"{directory}: has {len(files):,} files, which is no dump of a model")
@@ -200,7 +203,7 @@ def read_directory(directory: Path, given: Given) -> None:
             continue
         if path.suffix in COLLECTIONS:
             COLLECTIONS[path.suffix](path, given)
-        elif path.suffix in (".npy", ".f32"):
+        elif path.suffix in (".npy", ".f32") or (path.suffix == ".txt" and is_tap(path.stem)):
             ARRAY_FILES[path.suffix](path, given, path.stem)
         else:
             given.ignored.append(path.name)
@@ -214,7 +217,7 @@ def read_given(path: Path, is_tap: Callable[[str], bool]) -> Given:
     given = Given()
     suffix = path.suffix.lower()
     if path.is_dir():
-        read_directory(path, given)
+        read_directory(path, given, is_tap)
     elif suffix in COLLECTIONS:
         COLLECTIONS[suffix](path, given)
     elif suffix in ARRAY_FILES:
