@@ -1,5 +1,6 @@
 """Run a program that is not ours: no shell, bounded in time, and of what it prints the end."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -73,8 +74,9 @@ class Ended:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a program and what it started."""
-    if os.name == "posix":
-        os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own, and is not yet gone
+    if os.name == "posix":  # it leads a group of its own
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # gone by itself meanwhile
+            os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
     process.wait()
