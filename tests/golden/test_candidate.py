@@ -80,6 +80,12 @@ def test_raw_scores_of_consecutive_steps(tmp_path, size):
     assert found == {"layers.0.scores": "ok", "layers.2.probs": "ok"}
 
 
+def test_raw_scores_at_keys_that_are_not_there_yet_have_no_shape(tmp_path):
+    H = golden().config.n_heads
+    write(tmp_path / "layers.0.probs.f32", raw(np.ones((H, 14, 32))))
+    assert verdicts(tmp_path)[0] == {"layers.0.probs": "wrong shape"}
+
+
 @pytest.mark.parametrize("name", ["logits.npy", "my_output.npy", "x.f32", "layers.0.q.bin"])
 def test_a_single_array_is_the_logits(tmp_path, name):
     if name.endswith(".npy"):
@@ -204,6 +210,12 @@ def test_the_prompt_alone_is_judged_and_said(tmp_path):
     assert any("only the 11 rows of the prompt" in note for note in report.notes)
     taps[LOGITS] = dump("rope-half-split")[LOGITS][:P]
     assert verdicts(write_npy(tmp_path / "e", taps))[0][LOGITS] == "divergent"
+
+
+def test_as_many_rows_from_the_end_are_not_the_prompt(tmp_path):
+    """A candidate that lacks the first three rows, and has as many as the prompt."""
+    write(tmp_path / "d.bin", raw(dump()[LOGITS][3:]))
+    assert verdicts(tmp_path / "d.bin")[0] == {LOGITS: "wrong shape"}
 
 
 @pytest.mark.parametrize("rows", [10, 12, 13])
