@@ -9,7 +9,7 @@ from .bundle import Bundle
 from .detect import MOST, fault_errors
 from .faults import CATALOGUE, Fault
 from .precision import in_dtype
-from .report import floors
+from .report_diagnosis import floors
 from .verdict import DIVERGENT
 
 # Called with how many trials are done, of how many, and what the last was.

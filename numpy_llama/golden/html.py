@@ -9,7 +9,8 @@ from html import escape
 
 from ..taps import TAPS
 from .bundle import Bundle
-from .report import as_text, floors, headline, kind_of
+from .report import as_text, headline, kind_of
+from .report_diagnosis import floors
 from .verdict import DIVERGENT, SUSPICIOUS, Report, TapVerdict
 
 STYLE = """

@@ -1,19 +1,16 @@
 """A judgement for people, to read in ten seconds. For machines: report_json.py, a page: html.py."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..taps import TAPS
-from .faults import CATALOGUE
+from .report_diagnosis import about_diagnosis, floors
 from .verdict import (
     DIVERGENT,
     SUSPICIOUS,
-    Diagnosis,
     GreedyVerdict,
     LogitsVerdict,
     Report,
-    Suspect,
     TapVerdict,
     Verdict,
 )
@@ -25,17 +22,6 @@ SEVERITY: tuple[Verdict, ...] = (
 
 
 FINE = ("ok", "suspicious")
-
-
-def floors(ratio: float | None) -> str:
-    """A ratio for people: 0.9, 12, 2.1e+05; nothing where there is none."""
-    if ratio is None:
-        return ""
-    if math.isinf(ratio):
-        return "∞"
-    if ratio < 100:
-        return f"{ratio:.1f}"
-    return f"{ratio:,.0f}" if ratio < 1e5 else f"{ratio:.1e}"
 
 
 @dataclass(frozen=True)
@@ -188,48 +174,6 @@ def about_greedy(greedy: GreedyVerdict) -> list[str]:
         f"{text}; then {flip.got} for {flip.expected}, {judged}: their logits are "
         f"{flip.gap:.3g} apart, the noise is {flip.noise:.2g}"
     ]
-
-
-def names_of(suspect: Suspect) -> str:
-    return " + ".join(suspect.faults)
-
-
-def about_suspect(suspect: Suspect) -> list[str]:
-    """What was done, and what to do instead."""
-    lines = []
-    for fault in (CATALOGUE[id] for id in suspect.faults):
-        lines += [f"  {fault.id}: {fault.sentence}", f"    it computes  {fault.mathematics}"]
-        lines.append(f"    mend         {fault.mend}")
-    left = f"{floors(suspect.residual)} floors, at {suspect.tap}"
-    return [*lines, f"    evidence     a model with it differs from yours by at most {left}"]
-
-
-def diagnosis_title(diagnosis: Diagnosis) -> str:
-    """The outcome in one line."""
-    at = f" at {diagnosis.stage}" if diagnosis.stage else ""
-    best = diagnosis.suspects[0] if diagnosis.suspects else None
-    if best and diagnosis.outcome == "named":
-        harmless = all(CATALOGUE[id].harmless for id in best.faults)
-        return f"DIAGNOSIS: {names_of(best)}" + (" (harmless)" if harmless else "")
-    if best:
-        return f"DIAGNOSIS: one of {len(diagnosis.suspects)}, which this evidence cannot tell apart"
-    return f"UNEXPLAINED{at}: none of {diagnosis.tried} known mistakes gives these values"
-
-
-def about_diagnosis(diagnosis: Diagnosis) -> list[str]:
-    """The mistake that was found, how sure that is, and what was ruled out."""
-    if diagnosis.outcome == "correct":
-        return []
-    lines = ["", diagnosis_title(diagnosis)]
-    for suspect in diagnosis.suspects:
-        lines += about_suspect(suspect)
-    other = diagnosis.runner_up
-    if other is not None:
-        what = "runner-up" if diagnosis.suspects else "the nearest"
-        lines.append(f"    {what:<12} {names_of(other)}: {floors(other.residual)} floors off")
-    if diagnosis.suspects:
-        lines.append(f"    tried        {diagnosis.tried} mistakes")
-    return [*lines, *([f"    {diagnosis.says}"] if diagnosis.says else [])]
 
 
 def about_scalars(report: Report) -> list[str]:

@@ -14,7 +14,8 @@ from .compare import compare
 from .external import Ended, execute, filled, split_command
 from .judge import judge
 from .kit import FORMATS, Entry
-from .report import diagnosis_title, floors, headline
+from .report import headline
+from .report_diagnosis import diagnosis_title, floors
 from .verdict import Report
 
 Status = Literal["passed", "diverged", "incomplete", "failed", "skipped"]

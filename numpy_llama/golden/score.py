@@ -4,7 +4,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
-from .report import about_suspect, as_text
+from .report import as_text
+from .report_diagnosis import about_suspect
 from .report_json import as_json
 from .runner import Result, Status
 from .verdict import EXIT_CODES, Suspect

@@ -12,7 +12,8 @@ import pytest
 from numpy_llama.golden import Candidate, Report, compare, diagnose
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.html import as_html
-from numpy_llama.golden.report import as_text, floors, folded, headline
+from numpy_llama.golden.report import as_text, folded, headline
+from numpy_llama.golden.report_diagnosis import floors
 from numpy_llama.golden.report_json import as_json
 from numpy_llama.golden.verdict import Diagnosis, Suspect, TapVerdict
 from numpy_llama.weights import load_model
