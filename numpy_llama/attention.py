@@ -79,8 +79,9 @@ def attend_blocked(
         rows = q[:, :, first : first + B].reshape(K, -1, hd)  # (K, G·B, hd)
         scores = (rows @ k[:, :seen].transpose(0, 2, 1)).reshape(K, -1, B, seen)
 
-        corner = scores[..., seen - B :]  # only here are some keys after some query
-        corner[...] = np.where(causal_mask(B, B, like=q), corner, -math.inf)
+        if B > 1:  # a single query, as in decoding, sees every key
+            corner = scores[..., seen - B :]  # only here are some keys after some query
+            corner[...] = np.where(causal_mask(B, B, like=q), corner, -math.inf)
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         # Σ eˢ divides the few averages at the end, not the many weights before them.

@@ -14,7 +14,7 @@ def rms(x: np.ndarray, eps: float) -> np.ndarray:
     x: (L, D); returns (L,). ε stands inside the root: it bounds the result away from zero, so a
     row of zeros stays zero instead of becoming NaN. Zhang & Sennrich 2019, eq. 4 (ε is Llama's).
     """
-    return np.sqrt(np.mean(np.square(x), axis=-1) + eps)
+    return np.sqrt(np.square(x).mean(axis=-1) + eps)
 
 
 def rms_norm(x: np.ndarray, gain: np.ndarray, statistic: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...config import LlamaConfig, RopeScaling
+from ...config import MAX_NUMBER, LlamaConfig, RopeScaling
 from ...kv_cache import KVCache
 from ...model import LayerWeights, Llama, linear
 from ...rope import (
@@ -35,6 +35,13 @@ def frequencies_with(change: Frequencies) -> Change:
             return rotations_in_float32(change(f, self.config), start, L, magnitude, like)
 
     return stage(OtherFrequencies)
+
+
+def width_assumed(config: LlamaConfig) -> bool:
+    """Whether dim / n_heads is not head_dim, and gives a θ that a config can hold."""
+    exponent = config.head_dim * config.n_heads / config.dim
+    fits = exponent * math.log(config.rope_theta) < math.log(MAX_NUMBER)
+    return config.head_dim > 2 and exponent != 1 and fits
 
 
 def exponent_over(divisor: Callable[[LlamaConfig], float]) -> Change:
@@ -86,7 +93,9 @@ class Backwards(Llama):
 
 class FromOne(Llama):
     def rotations(self, start: int, L: int) -> np.ndarray:
-        return super().rotations(start + 1, L)
+        f, magnitude = frequencies(self.config, start + L)
+        positions = np.arange(start + 1, start + L + 1)
+        return rotation_matrices(f, positions, magnitude, like=self.weights.tok_embeddings)
 
 
 def half_split(x: np.ndarray) -> np.ndarray:
@@ -276,7 +285,7 @@ FAULTS = (
         "llama.cpp#9141, candle#2358, executorch#8846",
         "Read head_dim from the config, where it is given.",
         exponent_over(lambda config: config.dim / config.n_heads),
-        lambda config: config.head_dim > 2 and config.head_dim * config.n_heads != config.dim,
+        width_assumed,
     ),
     Fault(
         "rope-scaling-missing",
