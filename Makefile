@@ -50,14 +50,18 @@ format: .venv/test ## rewrite the code in the project's style
 clean: ## remove what the targets above made, except models
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# A machine without ensurepip (Debian's python3 without python3-venv) may still have pip.
+# Debian's python3 comes without ensurepip: pip may be there all the same, and root can get it.
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.11 …"; exit 1; }
+	  { echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.11 …" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv >/dev/null 2>&1 || \
 	  { $(PYTHON) -m venv --without-pip .venv && \
-	    $(PYTHON) -m pip -q --python .venv/bin/python install pip; } || \
-	  { rm -rf .venv; echo "$(PYTHON) has neither venv nor pip: apt-get install python3-venv"; exit 1; }
+	    $(PYTHON) -m pip -q --python .venv/bin/python install pip 2>/dev/null; } || \
+	  { [ "$$(id -u)" = 0 ] && echo "installing Debian's python3-venv …" >&2 && \
+	    apt-get -qq update && apt-get -qq install -y python3-venv >/dev/null && \
+	    $(PYTHON) -m venv --clear .venv; } || \
+	  { rm -rf .venv; \
+	    echo "$(PYTHON) has neither venv nor pip: apt-get install python3-venv" >&2; exit 1; }
 	@touch $@
 
 .venv/run: .venv/made pyproject.toml

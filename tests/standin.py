@@ -76,7 +76,7 @@ class StandIn(NDArrayOperatorsMixin):
         """What the model may ask of an array: its shape and dtype, and a few methods."""
         if name in ("shape", "dtype", "ndim", "size", "nbytes"):
             return getattr(self._host, name)
-        if name in ("reshape", "transpose", "swapaxes", "astype", "max", "sum", "copy"):
+        if name in ("reshape", "transpose", "swapaxes", "astype", "max", "mean", "sum", "copy"):
             method = getattr(self._host, name)
             return lambda *args, **options: StandIn(method(*args, **unwrap_out(options)))
         raise AttributeError(f"the stand-in array has no {name}")
