@@ -4,7 +4,7 @@ Also the table of names, for every other file that holds tensors under Hugging F
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_CONFIG = 1 << 20  # bytes
 MAX_INDEX = 1 << 24
+
+ReadFile = Callable[[Path], Mapping[str, StoredTensor]]
 
 WHOLE_MODEL = {
     "tok_embeddings": "model.embed_tokens.weight",
@@ -153,21 +155,21 @@ def read_json(path: Path, most: int, error: type[CheckpointError] | type[ConfigE
     return parse_json(read_small(path, most, error), str(path), error)
 
 
-def shard_of(tensor: str, shard: object, index: Path) -> str:
+def shard_of(tensor: str, shard: object, index: Path, suffix: str) -> str:
     """The file name of a shard, or CheckpointError unless it can only be in the index's directory.
 
     The file itself may be a link elsewhere: the hub's cache is made of such links.
     """
     name = shard if isinstance(shard, str) else ""
-    if not name.endswith(".safetensors") or not name.isprintable() or set(name) & set("/\\:"):
+    if not name.endswith(suffix) or not name.isprintable() or set(name) & set("/\\:"):
         raise CheckpointError(
             f"{index}: weight_map puts {shown(tensor)} in {shown(shard)}, "
-            "which is not the name of a .safetensors file beside it"
+            f"which is not the name of a {suffix} file beside it"
         )
     return name
 
 
-def read_index(index: Path) -> dict[str, str]:
+def read_index(index: Path, suffix: str) -> dict[str, str]:
     """Which shard each tensor is in. `metadata.total_size` is ignored: it is often wrong."""
     raw = read_json(index, MAX_INDEX, CheckpointError)
     weight_map = raw.get("weight_map") if isinstance(raw, dict) else None
@@ -175,13 +177,13 @@ def read_index(index: Path) -> dict[str, str]:
         raise CheckpointError(
             f"{index}: weight_map must be a table of tensors, not {shown(weight_map)}"
         )
-    return {tensor: shard_of(tensor, shard, index) for tensor, shard in weight_map.items()}
+    return {name: shard_of(name, shard, index, suffix) for name, shard in weight_map.items()}
 
 
-def read_shards(directory: Path) -> dict[str, StoredTensor]:
+def read_shards(index: Path, suffix: str, read_file: ReadFile) -> dict[str, StoredTensor]:
     """The tensors of all shards. Each must have what the index says, and nothing else."""
-    index = directory / INDEX
-    weight_map = read_index(index)
+    directory = index.parent
+    weight_map = read_index(index, suffix)
     tensors: dict[str, StoredTensor] = {}
     for shard in sorted(set(weight_map.values())):
         for name, tensor in read_file(directory / shard).items():
@@ -191,12 +193,12 @@ def read_shards(directory: Path) -> dict[str, StoredTensor]:
                 listed = weight_map.get(name, "no file")
                 raise CheckpointError(
                     f"{directory / shard}: has tensor {shown(name)}, "
-                    f"which {INDEX} says is in {listed}"
+                    f"which {index.name} says is in {listed}"
                 )
     for name, shard in weight_map.items():
         if name not in tensors:
             raise CheckpointError(
-                f"{directory / shard}: lacks tensor {shown(name)}, which {INDEX} says is in it"
+                f"{directory / shard}: lacks tensor {shown(name)}, which {index.name} says is in it"
             )
     return tensors
 
@@ -209,7 +211,7 @@ def read_tensors(directory: Path) -> dict[str, StoredTensor]:
             f"{directory}: has both {SINGLE} and {INDEX}; remove the one that is out of date"
         )
     if sharded:
-        return read_shards(directory)
+        return read_shards(directory / INDEX, ".safetensors", read_file)
     if single:
         return read_file(directory / SINGLE)
     raise CheckpointError(f"{directory}: has neither {SINGLE} nor {INDEX}")
