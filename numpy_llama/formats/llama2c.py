@@ -141,7 +141,8 @@ def loader(
             return np.ndarray(shape, F32, mapped, offset)
         q = np.ndarray((count // group, group), np.int8, mapped, offset)
         scales = np.ndarray((count // group, 1), F32, mapped, offset + count)
-        return np.multiply(q, scales, dtype=np.float32).reshape(shape)
+        with np.errstate(all="ignore"):  # a huge or infinite scale shows in the logits, by name
+            return np.multiply(q, scales, dtype=np.float32).reshape(shape)
 
     return load
 

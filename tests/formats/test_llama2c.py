@@ -155,3 +155,12 @@ def test_a_missing_tensor_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="layers.1.wk"):
         llama2c.write_v0(tmp_path / "model.bin", CONFIG, tensors)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scale_that_overflows_gives_infinities_and_no_warning(tmp_path: Path) -> None:
+    """As a damaged file may have; generation then names the first tap that is not finite."""
+    path = tmp_path / "model.bin"
+    WRITERS[2](path, CONFIG, random_tensors(CONFIG, dtype=np.float32))
+    path.write_bytes(path.read_bytes()[:-4] + np.float32(3e38).tobytes())
+    tensors = llama2c.read(path).tensors.values()
+    assert sum(not np.isfinite(tensor.load()).all() for tensor in tensors) == 1
