@@ -221,3 +221,20 @@ def test_the_golden_knows_its_model() -> None:
     config = dataclasses.replace(CONFIG, norm_eps=1e-5)
     with pytest.raises(InputError, match="config"):
         check_model(golden(), Llama(config, MODEL.weights), "other")
+
+
+def test_the_work_on_pairs_is_counted_and_not_timed():
+    """All pairs of the catalogue for a tiny model; for one like SmolLM2 a number that ends."""
+    from types import SimpleNamespace
+
+    from numpy_llama.config import LlamaConfig
+    from numpy_llama.golden.diagnose import affordable
+    from numpy_llama.golden.faults import CATALOGUE
+
+    def runs(config, tokens):
+        model, schedule = SimpleNamespace(config=config), SimpleNamespace(tokens=range(tokens))
+        return affordable(SimpleNamespace(model=model, schedule=schedule))
+
+    large = LlamaConfig(576, 30, 9, 3, 64, 1536, 49152, 8192, tied_head=True)
+    assert runs(tiny_config(), 64) > len(CATALOGUE) ** 2 / 2
+    assert 50 < runs(large, 32) < 100
