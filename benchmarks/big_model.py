@@ -21,7 +21,7 @@ import numpy as np
 from numpy_llama.config import LlamaConfig
 from numpy_llama.formats.checkpoint import Checkpoint, StoredTensor, expected_shapes
 from numpy_llama.formats.convert import convert
-from numpy_llama.memory import human, weight_memory
+from numpy_llama.loading.memory import human, weight_memory
 
 LLAMA_2_7B = LlamaConfig(4096, 32, 32, 32, 128, 11008, 32000, 4096)
 TOKENS = "1,450,7483,310,3444,338,3681,29889,450,7483,310,10557,338,5115,29889,450"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from numpy_llama.formats.floats import bf16_to_f32, f16_to_f32, f32_to_bf16
+from numpy_llama.formats.storage.floats import bf16_to_f32, f16_to_f32, f32_to_bf16
 
 COUNTS = {"in the cache": 1 << 20, "in memory": 1 << 26}
 ROUNDS = 7

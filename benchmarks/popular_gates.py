@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from numpy_llama.golden.bundle import Bundle
-from numpy_llama.golden.diagnose import diagnose
+from numpy_llama.golden.compare.verdict import Candidate
+from numpy_llama.golden.diagnose.diagnose import diagnose
 from numpy_llama.golden.faults import CATALOGUE
-from numpy_llama.golden.record import record
-from numpy_llama.golden.verdict import Candidate
+from numpy_llama.golden.record.bundle import Bundle
+from numpy_llama.golden.record.record import record
 from numpy_llama.model import Llama
 from tests.models import weights_of
 from tests.oracle.torch_faults import (

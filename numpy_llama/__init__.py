@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from .formats import Checkpoint, open_checkpoint
     from .generation import generate
     from .kv_cache import KVCache
+    from .loading.weights import load_model, load_weights
     from .model import LayerWeights, Llama, Weights
     from .sampling import Sampling
     from .taps import TAPS, Recorder
     from .tokenizers import load_tokenizer
-    from .weights import load_model, load_weights
 
 __version__ = "0.1.0"
 
@@ -45,8 +45,8 @@ _HOME = {
     "TAPS": "taps",
     "Recorder": "taps",
     "load_tokenizer": "tokenizers",
-    "load_model": "weights",
-    "load_weights": "weights",
+    "load_model": "loading.weights",
+    "load_weights": "loading.weights",
 }
 
 __all__ = sorted(_HOME)

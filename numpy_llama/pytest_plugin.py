@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .golden.bundle import Bundle
-    from .golden.verdict import Report
+    from .golden.compare.verdict import Report
+    from .golden.record.bundle import Bundle
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,7 +36,7 @@ class Golden:
     @property
     def bundle(self) -> "Bundle":
         """What is recorded: `bundle.schedule.tokens` are the ids to run."""
-        from .golden.bundle import load
+        from .golden.record.bundle import load
 
         return load(self.directory)
 
@@ -57,9 +57,9 @@ class Golden:
         if self.record:
             self.record_again(model)
             pytest.skip(f"recorded {self.directory} again")
-        from .golden.candidate import candidate_of, read_candidate
-        from .golden.judge import judge
-        from .golden.report import as_text
+        from .golden.candidate.read import candidate_of, read_candidate
+        from .golden.check import judge
+        from .golden.report.text import as_text
 
         bundle = self.bundle
         if isinstance(tensors, str | Path):
@@ -73,9 +73,9 @@ class Golden:
 
     def record_again(self, model: str | None = None) -> None:
         """Record the same prompt and the same taps anew, from the golden's model."""
-        from .golden.record import record
-        from .library import find_model
-        from .weights import load_model
+        from .golden.record.record import record
+        from .loading.weights import load_model
+        from .store.find import find_model
 
         old = self.bundle
         schedule, name = old.schedule, model or old.source

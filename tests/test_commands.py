@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import numpy_llama.weights
+import numpy_llama.loading.weights
 from numpy_llama import Llama, load_model, load_tokenizer
 from numpy_llama.commands import main
 from numpy_llama.formats.convert import convert
@@ -42,7 +42,7 @@ def bare(tmp_path_factory):
 def no_default_model(monkeypatch, tmp_path):
     """No test may depend on what lies in the weights/ of this clone."""
     monkeypatch.delenv("LLAMA_NP_MODEL", raising=False)
-    monkeypatch.setattr("numpy_llama.library.models_dir", lambda: tmp_path / "models")
+    monkeypatch.setattr("numpy_llama.store.find.models_dir", lambda: tmp_path / "models")
 
 
 def run(*args, **kwargs):
@@ -148,15 +148,15 @@ def test_streamed_weights_give_the_same_and_nothing_is_said(model, bare, tmp_pat
 @pytest.mark.parametrize("short_of", [0, 1])
 def test_weights_that_do_not_fit_are_streamed_which_is_said(model, monkeypatch, command, short_of):
     need = json.loads(ok("info", model, "--json").stdout)["bytes_resident"]
-    monkeypatch.setattr("numpy_llama.memory.free_memory", lambda: need - short_of)
+    monkeypatch.setattr("numpy_llama.loading.memory.free_memory", lambda: need - short_of)
     streamed = []
-    real = numpy_llama.weights.load_weights
+    real = numpy_llama.loading.weights.load_weights
 
     def spy(checkpoint, dtype, stream, to_device):
         streamed.append(stream)
         return real(checkpoint, dtype, stream, to_device)
 
-    monkeypatch.setattr("numpy_llama.weights.load_weights", spy)
+    monkeypatch.setattr("numpy_llama.loading.weights.load_weights", spy)
     said = [ok(command, "once", "-m", model, *how).stderr for how in ([], ["--no-stream"])]
     assert ("streaming the weights: as float32 they take" in said[0]) is bool(short_of)
     assert streamed == [bool(short_of), False] and said[1] == ""

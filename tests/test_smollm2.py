@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from numpy_llama import generate, load_model, load_tokenizer
-from numpy_llama.library import DEFAULT_MODEL, local_models, models_dir
+from numpy_llama.store.find import DEFAULT_MODEL, local_models, models_dir
 
 RUNS = json.loads((Path(__file__).parent / "data" / "smollm2_llamacpp.json").read_text())["runs"]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import InputError, MissingExtraError, TokenizerError
-from ..formats.files import read_small
+from ..formats.storage.files import read_small
 from ..tokenizers import Tokenizer
 from .conversation import Conversation
 from .encoding import answer_ends, encode_chat

@@ -68,8 +68,8 @@ def chat(
     context is full the oldest turns are left out, which is said.
     """
     from ..chat import Conversation, open_template
-    from ..library import find_model
     from ..sampling import Sampling
+    from ..store.find import find_model
     from ..tokenizers import load_tokenizer
 
     settings = Sampling(**sampling)

@@ -136,7 +136,7 @@ class Session:
         path = Path(argument).expanduser()
         if path.exists() and path.resolve() not in self.saved:
             raise InputError(f"{path} is there already, and was not written by this conversation")
-        from ..formats.files import write_json
+        from ..formats.storage.files import write_json
 
         write_json(path, {"model": str(self.model), "messages": self.conversation.messages})
         self.saved.add(path.resolve())

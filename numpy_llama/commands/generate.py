@@ -131,8 +131,8 @@ def generate(
     from ..errors import InputError
     from ..generation import check_context, text_of
     from ..generation import generate as generate_tokens
-    from ..library import find_model
     from ..sampling import Sampling
+    from ..store.find import find_model
     from ..tokenizers import load_tokenizer
 
     settings = Sampling(**sampling)
@@ -172,6 +172,6 @@ def generate(
         if verbose:
             print(stats.line(), file=sys.stderr)
         if stats_json:
-            from ..formats.files import write_json
+            from ..formats.storage.files import write_json
 
             write_json(stats_json, asdict(stats))

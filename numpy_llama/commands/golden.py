@@ -118,9 +118,9 @@ def record(
     text = read_prompt(prompt, None) if tokens is None else None
 
     from ..golden import record as record_golden
-    from ..library import find_model
+    from ..loading.weights import load_model
+    from ..store.find import find_model
     from ..tokenizers import load_tokenizer
-    from ..weights import load_model
 
     path = find_model(model)
     if text is not None:
@@ -152,8 +152,8 @@ def record(
 def show(golden: Path, as_json: bool) -> None:
     """What GOLDEN is of, how it was measured, and which faults it cannot see."""
     from ..golden import load
-    from ..golden.bundle import JSON
-    from ..golden.describe import describe
+    from ..golden.record.bundle import JSON
+    from ..golden.record.show import describe
 
     bundle = load(golden)
     print((golden / JSON).read_text().rstrip() if as_json else describe(bundle))
@@ -177,7 +177,7 @@ def export(
 ) -> None:
     """Write GOLDEN in a format that other languages read."""
     from ..golden import load
-    from ..golden.export import export as export_golden
+    from ..golden.export.export import export as export_golden
 
     if word != "float32" and to != "hex":
         raise click.UsageError("--word is of --to hex: the other formats hold float32")
@@ -243,10 +243,10 @@ def check(
     """
     with exit_2_on_errors():
         from ..golden import compare, load
-        from ..golden.candidate import read_candidate
-        from ..golden.judge import judge
-        from ..golden.report import as_text
-        from ..golden.report_json import as_json as report_json
+        from ..golden.candidate.read import read_candidate
+        from ..golden.check import judge
+        from ..golden.report.json import as_json as report_json
+        from ..golden.report.text import as_text
 
         bundle = load(golden)
         given = read_candidate(candidate, bundle, dtype, names)
@@ -263,8 +263,8 @@ def check(
 
 def write_html(path: Path, report: "Report", bundle: "Bundle", candidate: Path) -> None:
     """The report as one page."""
-    from ..formats.files import writing
-    from ..golden.html import as_html
+    from ..formats.storage.files import writing
+    from ..golden.report.html import as_html
 
     with writing(path) as file:
         file.write(as_html(report, bundle, candidate.name).encode())
@@ -280,8 +280,8 @@ def write_html(path: Path, report: "Report", bundle: "Bundle", candidate: Path) 
 )
 def header(output: Path | None) -> None:
     """llama_tap.h, with which a program in C or C++ writes its intermediates."""
-    from ..golden.header import header as text
-    from ..golden.header import write_header
+    from ..golden.export.c_header import header as text
+    from ..golden.export.c_header import write_header
 
     if output is None:
         print(text(), end="")

@@ -47,7 +47,7 @@ def kit(output: Path | None, no_detect: bool, prove: bool) -> None:
     """
     if output is None and not prove:
         raise click.UsageError("give -o DIR to make a kit, --coverage to prove it, or both")
-    from ..golden.kit import write_kit
+    from ..golden.kit.kit import write_kit
 
     with made_in(output) as place:
         with telling("making the kit") as progress:
@@ -70,8 +70,8 @@ def made_in(output: Path | None) -> Iterator[Path]:
 
 def print_coverage(kit: Path) -> bool:
     """Print which case shows which fault. Returns whether each is shown."""
-    from ..golden.coverage import coverage, table
-    from ..golden.kit import load_cases
+    from ..golden.kit.coverage import coverage, table
+    from ..golden.kit.kit import load_cases
 
     with telling("trying faults") as progress:
         found = coverage(load_cases(kit), progress)
@@ -156,9 +156,9 @@ def run(
     """
     with exit_2_on_errors(), TemporaryDirectory() as passing:
         from ..errors import InputError
-        from ..golden.kit import read_kit
-        from ..golden.runner import make_plan, run_kit, select_cases
-        from ..golden.score import (
+        from ..golden.kit.kit import read_kit
+        from ..golden.kit.run import make_plan, run_kit, select_cases
+        from ..golden.kit.score import (
             about_mistakes,
             case_line,
             exit_code,
@@ -188,7 +188,7 @@ def run(
                     click.echo(case_line(result, width))
                 progress(len(results), len(cases), result.name)
         if junit_file is not None:
-            from ..formats.files import writing
+            from ..formats.storage.files import writing
 
             with writing(junit_file) as file:
                 file.write(junit(results))

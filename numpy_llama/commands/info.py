@@ -15,7 +15,7 @@ def describe(path: Any, check: bool = False) -> dict[str, Any]:
 
     from ..errors import LlamaError
     from ..formats import open_checkpoint
-    from ..memory import weight_memory
+    from ..loading.memory import weight_memory
     from ..tokenizers import load_tokenizer
 
     checkpoint = open_checkpoint(path)
@@ -34,7 +34,7 @@ def describe(path: Any, check: bool = False) -> dict[str, Any]:
         about = {"error": str(error)}
     about_values = {}
     if check:
-        from ..weights import count_not_finite
+        from ..loading.weights import count_not_finite
 
         about_values["not_finite"] = count_not_finite(checkpoint)
     return {
@@ -70,7 +70,7 @@ def attention_kind(heads: int, kv_heads: int) -> str:
 
 def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for people: a label and a value each."""
-    from ..memory import human
+    from ..loading.memory import human
 
     config, tokenizer = about["config"], about["tokenizer"]
     heads, kv_heads = config["n_heads"], config["n_kv_heads"]
@@ -133,7 +133,7 @@ def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
 )
 def info(model_argument: str | None, model: str | None, as_json: bool, check: bool) -> None:
     """What MODEL is, and what running it needs. Reads headers only, unless --check."""
-    from ..library import find_model
+    from ..store.find import find_model
 
     about = describe(find_model(model_argument or model), check)
     if as_json:

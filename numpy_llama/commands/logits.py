@@ -68,8 +68,8 @@ def logits(
 
     from ..backend import to_host
     from ..generation import check_context, check_finite
-    from ..library import find_model
     from ..sampling import Sampling, next_token_probabilities
+    from ..store.find import find_model
     from ..tokenizers import load_tokenizer
 
     path = find_model(model)
@@ -83,7 +83,7 @@ def logits(
     check_finite(llama, tokens, rows)
 
     if output is not None:
-        from ..formats.files import writing
+        from ..formats.storage.files import writing
 
         with writing(output) as file:
             np.save(file, rows if all_rows else rows[-1])

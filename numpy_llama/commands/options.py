@@ -188,8 +188,8 @@ def open_model(path: Path, dtype: str, device: str, stream: bool | None) -> "Lla
     """
     from ..backend import open_device
     from ..formats import open_checkpoint
-    from ..memory import free_memory, human, keep_freed_memory, weight_memory
-    from ..weights import DTYPES, model_of
+    from ..loading.memory import free_memory, human, keep_freed_memory, weight_memory
+    from ..loading.weights import DTYPES, model_of
 
     keep_freed_memory()
     backend = open_device(device)

@@ -36,7 +36,7 @@ def pull(name: str, force: bool, revision: str, file: str | None, offline: bool)
     NAME       one of weights/sources.toml: downloaded, verified, converted into weights/
     ORG/NAME   a model of the Hugging Face Hub, into the hub's own cache; needs numpy-llama[hub]
     """
-    from ..hub import is_hub_name
+    from ..store.hub import is_hub_name
 
     if is_hub_name(name):
         if force:
@@ -46,7 +46,7 @@ def pull(name: str, force: bool, revision: str, file: str | None, offline: bool)
     if file is not None or revision != "main" or offline:
         raise click.UsageError("--file, --revision and --offline are for ORG/NAME of the hub")
 
-    from ..pull import pull as pull_model
+    from ..store.pull import pull as pull_model
 
     with progress_bar("converting") as progress:
         target = pull_model(name, force, say, progress)
@@ -56,7 +56,7 @@ def pull(name: str, force: bool, revision: str, file: str | None, offline: bool)
 def pull_from_hub(name: str, revision: str, file: str | None, offline: bool) -> Path:
     """Fetch a model of the hub, or only look for it in the cache."""
     from ..errors import InputError
-    from ..hub import cache_dir, find_cached, pull
+    from ..store.hub import cache_dir, find_cached, pull
 
     if not offline:
         return pull(name, revision, file, say)

@@ -20,7 +20,7 @@ def tokenize(text: str | None, model: str | None, special: bool, as_json: bool) 
     BOS is included where the model's files say so.
     """
     text = read_prompt(text, None)
-    from ..library import find_model
+    from ..store.find import find_model
     from ..tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(find_model(model))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from .checkpoint import Checkpoint, RopeLayout, StoredTensor
-from .files import foreign_content, open_regular
+from .storage.files import foreign_content, open_regular
 
 __all__ = ["Checkpoint", "StoredTensor", "open_checkpoint"]
 
@@ -19,7 +19,8 @@ KNOWN = (
 
 def open_directory(path: Path) -> Checkpoint:
     """Open a directory by the files that are in it."""
-    from . import huggingface, meta, pytorch_bin
+    from .huggingface import read as huggingface
+    from .torch import meta, pytorch_bin
 
     for reader in (huggingface, meta, pytorch_bin):
         if reader.recognises(path):
@@ -34,7 +35,8 @@ def open_directory(path: Path) -> Checkpoint:
 
 def open_file(path: Path, rope_layout: RopeLayout | None, n_heads: int | None) -> Checkpoint:
     """Open a file by its first bytes, or its structure."""
-    from . import gguf, llama2c, npz
+    from . import llama2c, npz
+    from .gguf import read as gguf
 
     with open_regular(path) as file:
         head = file.read(64)

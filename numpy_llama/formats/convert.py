@@ -12,12 +12,12 @@ import numpy as np
 from ..errors import CheckpointError, LlamaError
 from ..rope import half_split_from_adjacent
 from .checkpoint import Checkpoint, StoredTensor, expected_shapes
-from .files import write_json, writing
-from .floats import bf16_to_f32, f16_to_f32, f32_to_bf16, f64_to_f32_odd
-from .growing import GrowingDirectory, check_place
-from .hf_config import config_to_hf
-from .huggingface import CONFIG, INDEX, SINGLE, hf_name
-from .safetensors import ARRAYS, write_file
+from .huggingface.config import config_to_hf
+from .huggingface.read import CONFIG, INDEX, SINGLE, hf_name
+from .huggingface.safetensors import ARRAYS, write_file
+from .storage.directory import GrowingDirectory, check_place
+from .storage.files import write_json, writing
+from .storage.floats import bf16_to_f32, f16_to_f32, f32_to_bf16, f64_to_f32_odd
 
 Target = Literal["keep", "f32", "f16", "bf16"]
 TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -24,7 +24,7 @@ from ..config import LlamaConfig, RopeScaling
 from ..errors import CheckpointError, ConfigError
 from ..rope import base_frequencies
 from .checkpoint import Checkpoint, StoredTensor, check_tensors, expected_shapes, layer_shapes
-from .files import check_whole, map_file, open_regular, writing
+from .storage.files import check_whole, map_file, open_regular, writing
 
 NORM_EPS, ROPE_THETA = 1e-5, 10000.0  # the format's silent constants
 MAGIC = 0x616B3432  # "ak42", as a little-endian number

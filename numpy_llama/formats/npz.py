@@ -20,10 +20,10 @@ import numpy as np
 
 from ..errors import CheckpointError, ConfigError
 from .checkpoint import Checkpoint, RopeLayout, StoredTensor
-from .files import check_whole
-from .huggingface import CONFIG, MAX_CONFIG, checkpoint_from_hf_tensors, read_json
-from .strict_json import shown
-from .zip_archive import DEFLATED, Archive, Member, open_archive, starts_as_zip
+from .huggingface.read import CONFIG, MAX_CONFIG, checkpoint_from_hf_tensors, read_json
+from .storage.files import check_whole
+from .storage.strict_json import shown
+from .storage.zip_archive import DEFLATED, Archive, Member, open_archive, starts_as_zip
 
 MAX_HEADER = 10_000  # bytes; NumPy's own limit
 MAX_AXES = 8

@@ -5,14 +5,14 @@ report = compare(bundle, candidate)             right, or not: report.summary, r
 report = diagnose(bundle, candidate, model)     and which known mistake: report.diagnosis
 """
 
-from .bundle import Bundle, load
-from .compare import compare
-from .diagnose import diagnose
+from .compare.compare import compare
+from .compare.verdict import Candidate, Diagnosis, Report
+from .diagnose.diagnose import diagnose
 from .faults import CATALOGUE, Fault
-from .record import record
-from .reference import load_reference
-from .run import Schedule, run
-from .verdict import Candidate, Diagnosis, Report
+from .record.bundle import Bundle, load
+from .record.record import record
+from .record.reference import load_reference
+from .replay.replay import Schedule, run
 
 __all__ = [
     "CATALOGUE",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import TokenizerError
-from ..formats.files import foreign_content
+from ..formats.storage.files import foreign_content
 from .base import Settings, Tokenizer
 from .streaming import TextStream
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
-from ..formats.strict_json import shown
+from ..formats.storage.strict_json import shown
 from .files import MAX_TOKENS
 from .pre_tokenizers import BYTE_LEVEL, PreTokenizer, as_json
 

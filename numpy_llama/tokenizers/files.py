@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
-from ..formats.files import foreign_content, read_small, writing
-from ..formats.strict_json import no_constant, unique
+from ..formats.storage.files import foreign_content, read_small, writing
+from ..formats.storage.strict_json import no_constant, unique
 
 MAX_VOCABULARY = 64 << 20  # bytes; the largest real tokenizer.json (256,000 tokens) has 33 million
 MAX_SETTINGS = 16 << 20  # bytes; a tokenizer_config.json with 1,000 added tokens has 200,000

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import TokenizerError
-from ..formats.gguf_header import read_header
-from ..formats.strict_json import shown
+from ..formats.gguf.header import read_header
+from ..formats.storage.strict_json import shown
 from .base import Settings, Tokenizer
 from .bpe import BytePairTokenizer
 from .bpe_spec import added_token, bpe_spec

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
-from ..formats.strict_json import shown
+from ..formats.storage.strict_json import shown
 from .base import Settings
 from .files import MAX_TOKENS, read_bytes, read_object, write_object
 

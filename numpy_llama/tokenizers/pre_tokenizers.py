@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
-from ..formats.strict_json import shown
+from ..formats.storage.strict_json import shown
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = (

@@ -4,7 +4,7 @@ import pytest
 
 from numpy_llama import load_model, load_tokenizer
 from numpy_llama.chat import Conversation, encode_chat, open_template
-from numpy_llama.library import PACKAGE
+from numpy_llama.store.find import PACKAGE
 from tests.chat.real_templates import SMOLLM2
 from tests.chat.tiny_chat import CONVERSATIONS, user
 

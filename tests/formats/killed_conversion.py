@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from numpy_llama.errors import CheckpointError
-from numpy_llama.formats import huggingface
 from numpy_llama.formats.checkpoint import Checkpoint, StoredTensor
 from numpy_llama.formats.convert import convert
+from numpy_llama.formats.huggingface import read as huggingface
 from tests.models import random_tensors, tiny_config
 
 CALLS = ("replace", "rename", "fsync", "unlink", "mkdir", "rmdir", "chmod", "open")

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import CheckpointError
-from numpy_llama.formats import growing, huggingface
 from numpy_llama.formats.checkpoint import Checkpoint, StoredTensor
 from numpy_llama.formats.convert import convert
-from numpy_llama.formats.floats import bf16_to_f32, f64_to_f32_odd
-from numpy_llama.formats.huggingface import CONFIG, INDEX, SINGLE, hf_name
-from numpy_llama.formats.safetensors import read_header
+from numpy_llama.formats.huggingface import read as huggingface
+from numpy_llama.formats.huggingface.read import CONFIG, INDEX, SINGLE, hf_name
+from numpy_llama.formats.huggingface.safetensors import read_header
+from numpy_llama.formats.storage import directory as growing
+from numpy_llama.formats.storage.floats import bf16_to_f32, f64_to_f32_odd
 from numpy_llama.model import Llama
 from numpy_llama.rope import adjacent_from_half_split
 from tests.models import ROPES, random_tensors, random_tokens, tiny_config, weights_of

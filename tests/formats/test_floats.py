@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from numpy_llama.formats.floats import BLOCK, bf16_to_f32, f16_to_f32, f32_to_bf16
+from numpy_llama.formats.storage.floats import BLOCK, bf16_to_f32, f16_to_f32, f32_to_bf16
 
 ALL = np.arange(1 << 16, dtype=np.uint16)
 

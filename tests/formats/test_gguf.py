@@ -16,12 +16,12 @@ import pytest
 from numpy_llama.config import LlamaConfig, RopeScaling
 from numpy_llama.errors import MissingExtraError
 from numpy_llama.formats.checkpoint import Checkpoint
-from numpy_llama.formats.gguf import read
-from numpy_llama.formats.gguf_config import shortest
-from numpy_llama.formats.gguf_header import GGUFHeader, read_header
-from numpy_llama.formats.gguf_types import TENSOR_TYPES
+from numpy_llama.formats.gguf.config import shortest
+from numpy_llama.formats.gguf.header import GGUFHeader, read_header
+from numpy_llama.formats.gguf.read import read
+from numpy_llama.formats.gguf.types import TENSOR_TYPES
+from numpy_llama.loading.weights import load_weights
 from numpy_llama.model import Llama
-from numpy_llama.weights import load_weights
 from tests.gguf_files import (
     F64,
     I8,

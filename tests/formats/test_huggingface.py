@@ -9,10 +9,10 @@ import pytest
 
 from numpy_llama.config import LlamaConfig, RopeScaling
 from numpy_llama.errors import ConfigError
-from numpy_llama.formats import huggingface
 from numpy_llama.formats.checkpoint import StoredTensor, expected_shapes
-from numpy_llama.formats.hf_config import config_from_hf, config_to_hf
-from numpy_llama.formats.huggingface import (
+from numpy_llama.formats.huggingface import read as huggingface
+from numpy_llama.formats.huggingface.config import config_from_hf, config_to_hf
+from numpy_llama.formats.huggingface.read import (
     checkpoint_from_hf_tensors,
     hf_name,
     is_buffer,

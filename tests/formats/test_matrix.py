@@ -17,9 +17,9 @@ import pytest
 
 from numpy_llama.config import LlamaConfig
 from numpy_llama.formats import open_checkpoint
-from numpy_llama.formats.huggingface import hf_name
+from numpy_llama.formats.huggingface.read import hf_name
+from numpy_llama.loading.weights import load_weights
 from numpy_llama.model import Llama
-from numpy_llama.weights import load_weights
 from tests.formats.test_gguf import half_split_rows
 from tests.formats.test_llama2c import WRITERS
 from tests.formats.test_meta import write_meta

@@ -10,8 +10,8 @@ import pytest
 
 from numpy_llama.config import LlamaConfig, RopeScaling
 from numpy_llama.errors import CheckpointError, ConfigError
-from numpy_llama.formats import meta
-from numpy_llama.formats.floats import f32_to_bf16
+from numpy_llama.formats.storage.floats import f32_to_bf16
+from numpy_llama.formats.torch import meta
 from tests.malformed.limits import refused
 from tests.models import random_tensors, tiny_config
 from tests.torch_files import meta_part, write_torch

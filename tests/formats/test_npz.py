@@ -10,8 +10,8 @@ import pytest
 from numpy_llama.config import LlamaConfig
 from numpy_llama.errors import ConfigError
 from numpy_llama.formats import npz
-from numpy_llama.formats.floats import f32_to_bf16
-from numpy_llama.formats.huggingface import hf_name
+from numpy_llama.formats.huggingface.read import hf_name
+from numpy_llama.formats.storage.floats import f32_to_bf16
 from tests.formats.test_pytorch_bin import config_json, hf_tensors
 from tests.malformed.limits import refused
 from tests.models import tiny_config

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from numpy_llama.config import LlamaConfig
-from numpy_llama.formats import pytorch_bin
-from numpy_llama.formats.huggingface import hf_name
+from numpy_llama.formats.huggingface.read import hf_name
+from numpy_llama.formats.torch import pytorch_bin
+from numpy_llama.loading.weights import load_weights
 from numpy_llama.model import Llama
-from numpy_llama.weights import load_weights
 from tests.malformed.limits import refused
 from tests.models import random_model, random_tensors, random_tokens, tiny_config
 from tests.torch_files import write_torch

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_llama.formats.safetensors import BITS, read_file, read_header, write_file
+from numpy_llama.formats.huggingface.safetensors import BITS, read_file, read_header, write_file
 
 library = pytest.importorskip("safetensors")
 library_numpy = pytest.importorskip("safetensors.numpy")

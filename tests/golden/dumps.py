@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from numpy_llama.golden.bundle import Bundle, load
 from numpy_llama.golden.faults import CATALOGUE
-from numpy_llama.golden.precision import in_dtype
-from numpy_llama.golden.record import record
-from numpy_llama.golden.run import run
-from numpy_llama.weights import load_model
+from numpy_llama.golden.record.bundle import Bundle, load
+from numpy_llama.golden.record.record import record
+from numpy_llama.golden.replay.precision import in_dtype
+from numpy_llama.golden.replay.replay import run
+from numpy_llama.loading.weights import load_model
 from tests.tiny import write_tiny_model
 
 

@@ -7,9 +7,9 @@ import pytest
 import safetensors.numpy
 
 from numpy_llama.errors import LlamaError
-from numpy_llama.golden.candidate import candidate_of, read_candidate
-from numpy_llama.golden.compare import compare
-from numpy_llama.golden.names import TABLES, find_names, translator
+from numpy_llama.golden.candidate.names import TABLES, find_names, translator
+from numpy_llama.golden.candidate.read import candidate_of, read_candidate
+from numpy_llama.golden.compare.compare import compare
 from numpy_llama.taps import tap_names
 from tests.golden.dumps import dump, golden, write_npy
 

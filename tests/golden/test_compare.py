@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError
-from numpy_llama.golden.bundle import Bundle
-from numpy_llama.golden.compare import compare
-from numpy_llama.golden.precision import in_dtype, round_to_bfloat16
-from numpy_llama.golden.record import record
-from numpy_llama.golden.run import run
-from numpy_llama.golden.verdict import Candidate, Report, TapVerdict
+from numpy_llama.golden.compare.compare import compare
+from numpy_llama.golden.compare.verdict import Candidate, Report, TapVerdict
+from numpy_llama.golden.record.bundle import Bundle
+from numpy_llama.golden.record.record import record
+from numpy_llama.golden.replay.precision import in_dtype, round_to_bfloat16
+from numpy_llama.golden.replay.replay import run
 from tests.models import random_model, random_tokens, tiny_config
 
 CONFIG = tiny_config(n_layers=2)

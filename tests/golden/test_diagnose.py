@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError
-from numpy_llama.golden.bundle import Bundle
-from numpy_llama.golden.diagnose import diagnose
+from numpy_llama.golden.compare.verdict import Candidate, Diagnosis, Report
+from numpy_llama.golden.diagnose.diagnose import diagnose
+from numpy_llama.golden.diagnose.isolate import isolate
 from numpy_llama.golden.faults import CATALOGUE
-from numpy_llama.golden.isolate import isolate
-from numpy_llama.golden.override import override
-from numpy_llama.golden.precision import in_dtype
-from numpy_llama.golden.record import record
-from numpy_llama.golden.reference import check_model
-from numpy_llama.golden.run import last_rows, run
-from numpy_llama.golden.verdict import Candidate, Diagnosis, Report
+from numpy_llama.golden.record.bundle import Bundle
+from numpy_llama.golden.record.record import record
+from numpy_llama.golden.record.reference import check_model
+from numpy_llama.golden.replay.override import override
+from numpy_llama.golden.replay.precision import in_dtype
+from numpy_llama.golden.replay.replay import last_rows, run
 from numpy_llama.model import Llama
 from numpy_llama.taps import Tap
 from tests.models import ROPES, random_model, random_tokens, tiny_config
@@ -228,7 +228,7 @@ def test_the_work_on_pairs_is_counted_and_not_timed():
     from types import SimpleNamespace
 
     from numpy_llama.config import LlamaConfig
-    from numpy_llama.golden.diagnose import affordable
+    from numpy_llama.golden.diagnose.diagnose import affordable
     from numpy_llama.golden.faults import CATALOGUE
 
     def runs(config, tokens):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError
-from numpy_llama.golden.export import export
-from numpy_llama.golden.words import fixed_point, parse_encoding
+from numpy_llama.golden.export.export import export
+from numpy_llama.golden.export.hex_words import fixed_point, parse_encoding
 from tests.golden.dumps import golden
 
 FEW = ["layers.1.q", "logits"]

@@ -5,16 +5,16 @@ import functools
 import numpy as np
 import pytest
 
-from numpy_llama.golden.bundle import Bundle
-from numpy_llama.golden.compare import compare
-from numpy_llama.golden.detect import fault_errors
-from numpy_llama.golden.diagnose import diagnose
+from numpy_llama.golden.compare.compare import compare
+from numpy_llama.golden.compare.verdict import DIVERGENT, Candidate
+from numpy_llama.golden.diagnose.diagnose import diagnose
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.faults.attention import Attention
-from numpy_llama.golden.precision import in_dtype
-from numpy_llama.golden.record import record
-from numpy_llama.golden.run import Schedule, last_rows, run
-from numpy_llama.golden.verdict import DIVERGENT, Candidate
+from numpy_llama.golden.record.bundle import Bundle
+from numpy_llama.golden.record.detectability import fault_errors
+from numpy_llama.golden.record.record import record
+from numpy_llama.golden.replay.precision import in_dtype
+from numpy_llama.golden.replay.replay import Schedule, last_rows, run
 from numpy_llama.model import Llama
 from tests.models import ROPES, random_model, random_tokens, tiny_config
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def no_default_model(monkeypatch, tmp_path):
     monkeypatch.delenv("LLAMA_NP_MODEL", raising=False)
-    monkeypatch.setattr("numpy_llama.library.models_dir", lambda: tmp_path / "models")
+    monkeypatch.setattr("numpy_llama.store.find.models_dir", lambda: tmp_path / "models")
 
 
 def run(*args, **kwargs):

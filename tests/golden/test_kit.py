@@ -14,17 +14,18 @@ from click.testing import CliRunner
 from numpy_llama.commands import main
 from numpy_llama.config import LlamaConfig, RopeScaling
 from numpy_llama.errors import CheckpointError, ConfigError, InputError
-from numpy_llama.formats import gguf_writer, open_checkpoint
+from numpy_llama.formats import open_checkpoint
+from numpy_llama.formats.gguf import write as gguf_writer
 from numpy_llama.golden import CATALOGUE, Schedule, load
-from numpy_llama.golden import run as run_model
-from numpy_llama.golden.coverage import coverage, table
-from numpy_llama.golden.kit import KIT, load_cases, read_kit, write_kit
-from numpy_llama.golden.kit_cases import CASES, Case
-from numpy_llama.golden.kit_weights import hashed, tensor
-from numpy_llama.golden.measure import tap_error
-from numpy_llama.golden.precision import in_dtype
-from numpy_llama.golden.record import weights_sha256
-from numpy_llama.weights import load_model
+from numpy_llama.golden.kit.cases import CASES, Case
+from numpy_llama.golden.kit.coverage import coverage, table
+from numpy_llama.golden.kit.kit import KIT, load_cases, read_kit, write_kit
+from numpy_llama.golden.kit.weights import hashed, tensor
+from numpy_llama.golden.record.record import weights_sha256
+from numpy_llama.golden.replay import replay as run_model
+from numpy_llama.golden.replay.metrics import tap_error
+from numpy_llama.golden.replay.precision import in_dtype
+from numpy_llama.loading.weights import load_model
 
 QUICK = tuple(case for case in CASES if not case.slow)
 BY_NAME = {case.name: case for case in CASES}
@@ -270,7 +271,7 @@ def test_a_kit_that_is_blind_is_told_so(kit: Path) -> None:
 
 def test_the_command_fails_for_a_blind_kit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blind = [BY_NAME["mha"]]
-    monkeypatch.setattr("numpy_llama.golden.kit.write_kit.__defaults__", (blind, *DEFAULTS[1:]))
+    monkeypatch.setattr("numpy_llama.golden.kit.kit.write_kit.__defaults__", (blind, *DEFAULTS[1:]))
     result = CliRunner().invoke(main, ["golden", "kit", "--coverage"])
     assert result.exit_code == 1 and "NOT SHOWN" in result.output
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from numpy_llama.commands import main
 from numpy_llama.golden import compare
-from numpy_llama.golden.candidate import read_candidate
-from numpy_llama.golden.report_json import as_json
+from numpy_llama.golden.candidate.read import read_candidate
+from numpy_llama.golden.report.json import as_json
 from numpy_llama.taps import tap_names
 from tests.golden.dumps import folder, golden
 

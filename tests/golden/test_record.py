@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError, LlamaError, NumericError
-from numpy_llama.golden.bundle import Bundle, load
-from numpy_llama.golden.measure import relative_rms, tap_error
-from numpy_llama.golden.precision import MEASURED, UNIT_ROUNDOFF, in_dtype, round_to_bfloat16
-from numpy_llama.golden.record import record, select_taps, weights_sha256
-from numpy_llama.golden.run import Schedule, run
+from numpy_llama.golden.record.bundle import Bundle, load
+from numpy_llama.golden.record.record import record, select_taps, weights_sha256
+from numpy_llama.golden.replay.metrics import relative_rms, tap_error
+from numpy_llama.golden.replay.precision import (
+    MEASURED,
+    UNIT_ROUNDOFF,
+    in_dtype,
+    round_to_bfloat16,
+)
+from numpy_llama.golden.replay.replay import Schedule, run
 from numpy_llama.taps import tap_names
 from tests.models import random_model, random_tokens, tiny_config
 

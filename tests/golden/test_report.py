@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from numpy_llama.golden import Candidate, Report, compare, diagnose
+from numpy_llama.golden.compare.verdict import Diagnosis, Suspect, TapVerdict
 from numpy_llama.golden.faults import CATALOGUE
-from numpy_llama.golden.html import as_html
-from numpy_llama.golden.report import as_text, folded, headline
-from numpy_llama.golden.report_diagnosis import floors
-from numpy_llama.golden.report_json import as_json
-from numpy_llama.golden.verdict import Diagnosis, Suspect, TapVerdict
-from numpy_llama.weights import load_model
+from numpy_llama.golden.report.diagnosis import floors
+from numpy_llama.golden.report.html import as_html
+from numpy_llama.golden.report.json import as_json
+from numpy_llama.golden.report.text import as_text, folded, headline
+from numpy_llama.loading.weights import load_model
 from tests.golden.dumps import dump, folder, golden
 
 

@@ -15,13 +15,13 @@ from click.testing import CliRunner, Result
 
 from numpy_llama.commands import main
 from numpy_llama.errors import InputError
-from numpy_llama.golden.external import execute, filled, split_command
-from numpy_llama.golden.kit import write_kit
-from numpy_llama.golden.kit_cases import CASES
-from numpy_llama.golden.runner import Result as Judged
-from numpy_llama.golden.runner import find_output, kind_of_file
-from numpy_llama.golden.score import exit_code, junit, mistakes, score_line
-from numpy_llama.golden.verdict import Diagnosis, Report, Suspect
+from numpy_llama.golden.compare.verdict import Diagnosis, Report, Suspect
+from numpy_llama.golden.kit.cases import CASES
+from numpy_llama.golden.kit.kit import write_kit
+from numpy_llama.golden.kit.process import execute, filled, split_command
+from numpy_llama.golden.kit.run import Result as Judged
+from numpy_llama.golden.kit.run import find_output, kind_of_file
+from numpy_llama.golden.kit.score import exit_code, junit, mistakes, score_line
 
 SOME = ("mha", "tiny-norms", "rope-dynamic", "one-token")
 PYTHON = shlex.quote(sys.executable)

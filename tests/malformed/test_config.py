@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from numpy_llama.errors import ConfigError
-from numpy_llama.formats import huggingface
-from numpy_llama.formats.hf_config import config_from_hf, config_to_hf
+from numpy_llama.formats.huggingface import read as huggingface
+from numpy_llama.formats.huggingface.config import config_from_hf, config_to_hf
 from tests.malformed.limits import check_accepted, check_refused
 from tests.models import tiny_config
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from numpy_llama.errors import CheckpointError, ConfigError
-from numpy_llama.formats.gguf import read
+from numpy_llama.formats.gguf.read import read
 from tests.gguf_files import (
     ARRAY,
     BOOL,

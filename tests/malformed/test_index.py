@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import CheckpointError, ConfigError
-from numpy_llama.formats import huggingface
 from numpy_llama.formats.checkpoint import expected_shapes
-from numpy_llama.formats.hf_config import config_to_hf
-from numpy_llama.formats.huggingface import CONFIG, INDEX, SINGLE, hf_name
-from numpy_llama.formats.safetensors import read_file, write_file
+from numpy_llama.formats.huggingface import read as huggingface
+from numpy_llama.formats.huggingface.config import config_to_hf
+from numpy_llama.formats.huggingface.read import CONFIG, INDEX, SINGLE, hf_name
+from numpy_llama.formats.huggingface.safetensors import read_file, write_file
 from tests.malformed.limits import check_accepted, check_refused
 from tests.models import tiny_config
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numpy_llama.errors import InputError, TokenizerError
-from numpy_llama.formats import huggingface
-from numpy_llama.formats.hf_config import config_to_hf
-from numpy_llama.formats.huggingface import CONFIG, INDEX, SINGLE, hf_name
-from numpy_llama.formats.safetensors import make_header
+from numpy_llama.formats.huggingface import read as huggingface
+from numpy_llama.formats.huggingface.config import config_to_hf
+from numpy_llama.formats.huggingface.read import CONFIG, INDEX, SINGLE, hf_name
+from numpy_llama.formats.huggingface.safetensors import make_header
 from numpy_llama.tokenizers import load_tokenizer
 from tests.hostile import EXAMPLES, frugal, load_or_refuse, mutations, swift
 from tests.malformed.test_tokenizers import added, spec

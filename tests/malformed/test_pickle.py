@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numpy_llama.formats import meta
-from numpy_llama.formats.pickled import MAX_OPS
-from numpy_llama.formats.torch_zip import read_tensors
-from numpy_llama.formats.zip_archive import MAX_MEMBERS
+from numpy_llama.formats.storage.zip_archive import MAX_MEMBERS
+from numpy_llama.formats.torch import meta
+from numpy_llama.formats.torch.pickle import MAX_OPS
+from numpy_llama.formats.torch.read import read_tensors
 from tests.formats.test_meta import write_meta
 from tests.hostile import EXAMPLES, frugal, load_or_refuse, mutations, swift
 from tests.malformed.limits import refused

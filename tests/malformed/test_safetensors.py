@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import CheckpointError
-from numpy_llama.formats.safetensors import read_file, read_header
+from numpy_llama.formats.huggingface.safetensors import read_file, read_header
 from tests.malformed.limits import check_accepted, check_refused
 
 NAME = "model.safetensors"

@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from numpy_llama.golden.faults import CATALOGUE  # noqa: E402
-from numpy_llama.golden.run import Schedule, last_rows, run  # noqa: E402
+from numpy_llama.golden.replay.replay import Schedule, last_rows, run  # noqa: E402
 from numpy_llama.model import Llama  # noqa: E402
 from tests.models import weights_of  # noqa: E402
 

@@ -14,14 +14,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from numpy_llama.golden.bundle import Bundle  # noqa: E402
-from numpy_llama.golden.compare import compare  # noqa: E402
-from numpy_llama.golden.diagnose import diagnose  # noqa: E402
+from numpy_llama.golden.compare.compare import compare  # noqa: E402
+from numpy_llama.golden.compare.verdict import Candidate, Report  # noqa: E402
+from numpy_llama.golden.diagnose.diagnose import diagnose  # noqa: E402
+from numpy_llama.golden.diagnose.search import Search  # noqa: E402
 from numpy_llama.golden.faults import CATALOGUE, Fault  # noqa: E402
-from numpy_llama.golden.record import record  # noqa: E402
-from numpy_llama.golden.run import See, look_away  # noqa: E402
-from numpy_llama.golden.search import Search  # noqa: E402
-from numpy_llama.golden.verdict import Candidate, Report  # noqa: E402
+from numpy_llama.golden.record.bundle import Bundle  # noqa: E402
+from numpy_llama.golden.record.record import record  # noqa: E402
+from numpy_llama.golden.replay.replay import See, look_away  # noqa: E402
 from numpy_llama.model import Llama  # noqa: E402
 from tests.models import weights_of  # noqa: E402
 
@@ -130,7 +130,7 @@ def test_a_sliding_window_is_named_once_the_context_is_longer(
 ) -> None:
     # Each run here takes a second: it is told from the other faults of the mask, not from all.
     masks = {id: f for id, f in CATALOGUE.items() if id.startswith(("mask-", "window-"))}
-    monkeypatch.setattr("numpy_llama.golden.search.CATALOGUE", masks)
+    monkeypatch.setattr("numpy_llama.golden.diagnose.search.CATALOGUE", masks)
     this, taps = case("endless"), ["layers.0.heads", "logits"]
     model = reference("endless")
     bundle = record(model, this.chunks[0], DECODE, taps=taps, detect=False)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from numpy_llama.formats.gguf import NOT_WEIGHTS, read
+from numpy_llama.formats.gguf.read import NOT_WEIGHTS, read
+from numpy_llama.loading.weights import load_weights
 from numpy_llama.model import Llama
-from numpy_llama.weights import load_weights
 from tests.gguf_files import Tensor, gguf_bytes, llama_metadata, llama_tensors, write_llama
 from tests.models import random_tensors, random_tokens, tiny_config, weights_of
 
@@ -70,7 +70,7 @@ def test_blocks_are_expanded_as_gguf_does(
     assert len(np.unique(expected)) > 3, "the blocks must say something"
 
     stored = read(path).tensors["tok_embeddings"]
-    monkeypatch.setattr("numpy_llama.formats.gguf.EXPAND_AT_ONCE", 7 * CONFIG.dim)
+    monkeypatch.setattr("numpy_llama.formats.gguf.read.EXPAND_AT_ONCE", 7 * CONFIG.dim)
     values = stored.load()
     assert stored.dtype == kind.name and stored.nbytes == blocks.nbytes
     assert values.dtype == np.float32 and values.shape == shape

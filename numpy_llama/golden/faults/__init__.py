@@ -1,6 +1,7 @@
 """The catalogue of known faults, by id."""
 
-from . import attention, feed_forward, norm, position, rope, whole
+from . import assembly as whole
+from . import attention, feed_forward, norm, position, rope
 from .fault import Change, Fault
 
 FAMILIES = (norm, rope, position, attention, feed_forward, whole)

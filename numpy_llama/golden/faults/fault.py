@@ -9,8 +9,8 @@ import numpy as np
 
 from ...config import LlamaConfig
 from ...model import LayerWeights, Llama
-from ..override import change_layers, override
-from ..run import Schedule
+from ..replay.override import change_layers, override
+from ..replay.replay import Schedule
 
 # A change of a model and of what it is run over. Changes are put on top of each other: a pair of
 # faults is one applied to the outcome of the other.

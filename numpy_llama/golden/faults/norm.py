@@ -9,7 +9,7 @@ from ...kv_cache import KVCache
 from ...model import LayerWeights, Llama
 from ...norm import rms, rms_norm
 from ...taps import Tap
-from ..precision import round_to_bfloat16, round_to_float16
+from ..replay.precision import round_to_bfloat16, round_to_float16
 from .fault import Fault, as_array_of, config_with, layers_with, stage, swapped
 
 

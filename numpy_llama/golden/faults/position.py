@@ -7,8 +7,8 @@ import numpy as np
 from ...kv_cache import KVCache
 from ...model import LayerWeights, Llama
 from ...taps import Tap, no_tap
-from ..override import override
-from ..run import Schedule
+from ..replay.override import override
+from ..replay.replay import Schedule
 from .fault import Change, Fault
 
 

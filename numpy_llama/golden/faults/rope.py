@@ -18,8 +18,8 @@ from ...rope import (
     rotation_matrices,
 )
 from ...taps import Tap
-from ..precision import rotations_in_float32, round_to_bfloat16
-from ..run import Schedule
+from ..replay.precision import rotations_in_float32, round_to_bfloat16
+from ..replay.replay import Schedule
 from .fault import Change, Fault, as_array_of, config_with, layers_with, stage
 
 Frequencies = Callable[[np.ndarray, LlamaConfig], np.ndarray]

@@ -1,0 +1,1 @@
+"""What files are made of: whole or not at all, directories, zip, strict JSON, narrow floats."""

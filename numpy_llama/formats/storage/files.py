@@ -1,0 +1,129 @@
+"""Files: a stranger's are checked and mapped, ours are written whole or not at all."""
+
+import json
+import mmap
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from ...errors import CheckpointError, LlamaError
+
+# What turns up under the name of a checkpoint, by its first bytes in lower case.
+FOREIGN = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself: run `git lfs pull`",
+    b"<!doctype": "an HTML page, probably an error of the site that it was downloaded from",
+    b"<html": "an HTML page, probably an error of the site that it was downloaded from",
+    b"<?xml": "an XML page, probably an error of the site that it was downloaded from",
+    b"\x1f\x8b": "compressed with gzip: unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it first",
+    b"\xfd7zxz\x00": "compressed with xz: unpack it first",
+    b"bzh": "compressed with bzip2: unpack it first",
+    b"pk\x03\x04": "a zip archive",
+    b"gguf": "a GGUF file",
+}
+
+
+def foreign_content(head: bytes) -> str | None:
+    """What the first bytes say that a file is, when that is something else than a checkpoint.
+
+    Ask after a file was found broken, not before: a valid header may begin with the same bytes.
+    """
+    head = head[:64].lstrip().lower()
+    return next((what for magic, what in FOREIGN.items() if head.startswith(magic)), None)
+
+
+def open_regular(path: Path, error: type[LlamaError] = CheckpointError) -> BinaryIO:
+    """Open a regular file to read. FIFOs and devices would wait, or never end: they are refused."""
+    try:
+        mode = os.stat(path).st_mode  # before opening: to open a FIFO is to wait for its writer
+        if stat.S_ISDIR(mode):
+            raise error(f"{path}: is a directory, not a file")
+        if not stat.S_ISREG(mode):
+            raise error(f"{path}: is not a regular file")
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise error(f"{path}: does not exist") from None
+    except OSError as wrong:
+        raise error(f"{path}: cannot be read: {wrong.strerror}") from None
+    except ValueError:
+        raise error(f"{str(path)!r}: is not a path") from None  # it has a NUL
+
+
+def read_small(path: Path, most: int, error: type[LlamaError] = CheckpointError) -> bytes:
+    """The bytes of a file of at most `most` bytes."""
+    with open_regular(path, error) as file:
+        size = os.fstat(file.fileno()).st_size  # `read` allocates all that it is asked for
+        raw = file.read(min(size, most) + 1)
+    if len(raw) > most:
+        raise error(f"{path}: is larger than {most:,} bytes, which is no real file's size")
+    return raw
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """Map a whole file, read-only. The map outlives the open file; arrays made from it keep it.
+
+    Whoever truncates the file in place afterwards ends this process with SIGBUS: `check_whole`
+    narrows that window, nothing closes it. Replacing the file by rename is safe.
+    """
+    with open_regular(path) as file:
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise CheckpointError(f"{path}: is empty") from None
+        except OSError as wrong:
+            raise CheckpointError(f"{path}: cannot be mapped: {wrong.strerror}") from None
+
+
+def check_whole(path: Path, mapped: mmap.mmap) -> None:
+    """Raise CheckpointError if the file under the map is no longer as long as the map."""
+    if mapped.size() < len(mapped):
+        raise CheckpointError(
+            f"{path}: shrank from {len(mapped)} to {mapped.size()} bytes while it was in use"
+        )
+
+
+def sync_directory(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can (POSIX)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` when the block ends well, and else is gone.
+
+    It is another file until then: whoever reads or maps the old one keeps it.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~current_umask())  # mkstemp makes it private
+        os.replace(name, path)
+        sync_directory(path.parent)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def current_umask() -> int:
+    """The umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file, whole or not at all."""
+    with writing(path) as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,1 @@
+"""Meta's directories and PyTorch's .bin, read without PyTorch: nothing is unpickled."""

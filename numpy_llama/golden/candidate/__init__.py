@@ -1,0 +1,1 @@
+"""What another program left: read, named, normalised. After this room it looks like ours."""

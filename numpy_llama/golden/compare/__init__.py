@@ -1,0 +1,1 @@
+"""A candidate against a golden, tap by tap, in floors: the verdict."""

@@ -1,0 +1,149 @@
+"""Name the mistake in a candidate that diverged, or say that none that is known explains it."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+from ...formats.checkpoint import expected_shapes
+from ...model import Llama
+from ..candidate.normalise import recognise
+from ..compare.compare import check_rows, judge
+from ..compare.verdict import DIVERGENT, Candidate, Diagnosis, Report
+from ..record.bundle import Bundle
+from ..record.detectability import Progress, no_progress
+from ..replay.precision import check_dtype
+from .evidence import gather
+from .isolate import isolate
+from .search import Search, Trial, explains, indistinguishable
+
+EXTENDED = 3  # how many faults that explain the beginning are each tried with every other
+# Multiplications that pairs of faults in one stage may take without being asked for: half a minute
+# or so. Counted, not timed, so that the diagnosis is the same on every machine.
+PATIENCE = 3e11
+
+
+def named(explaining: list[Trial], others: list[Trial], stage: str | None, tried: int) -> Diagnosis:
+    """The diagnosis when at least one trial explains everything."""
+    explaining = sorted(explaining, key=lambda trial: trial.residual)
+    members = indistinguishable(explaining)
+    ruled_out = [t for t in [*explaining, *others] if t not in members]
+    runner_up = min(ruled_out, key=lambda trial: trial.residual, default=None)
+    return Diagnosis(
+        outcome="named" if len(members) == 1 else "set",
+        suspects=tuple(trial.suspect() for trial in members),
+        runner_up=runner_up.suspect() if runner_up else None,
+        stage=stage,
+        tried=tried,
+    )
+
+
+def unexplained(trials: list[Trial], stage: str | None, tried: int, says: str = "") -> Diagnosis:
+    """The diagnosis when none does: the nearest is told, but not named."""
+    nearest = min(trials, key=lambda trial: trial.residual, default=None)
+    runner_up = nearest.suspect() if nearest else None
+    return Diagnosis("unexplained", (), runner_up, stage, tried, says)
+
+
+def affordable(search: Search) -> int:
+    """How many runs PATIENCE is enough for: all pairs of a small model, some of a large one."""
+    sizes = (math.prod(shape) for _, shape in expected_shapes(search.model.config))
+    return int(PATIENCE / (sum(sizes) * len(search.schedule.tokens)))
+
+
+def explaining_pairs(
+    search: Search, base: Trial, singles: list[Trial]
+) -> tuple[list[Trial], list[Trial]]:
+    """Pairs of which one fault explains the beginning: those that explain all, and all tried.
+
+    `singles` are refined where it matters: the first fault is one that reaches further than the
+    correct model does, the second any other.
+    """
+    further = [trial for trial in singles if trial.reach > base.reach]
+    further.sort(key=lambda trial: (-trial.reach, trial.residual))
+    tried, found = [], []
+    for first in further[:EXTENDED]:
+        pairs = search.extend(first)
+        tried += pairs
+        found += [pair for pair in pairs if explains(pair, base) and explains(pair, first)]
+    return found, tried
+
+
+def pairs_in_one_stage(
+    search: Search, base: Trial, singles: list[Trial], deep: bool
+) -> tuple[list[Trial], list[Trial]]:
+    """Pairs of faults that both act on the first bad tap; with `deep`, of any two faults."""
+    taps = list(base.errors)
+    first = taps[base.reach % len(taps)]
+    noise = DIVERGENT * base.floors[first]
+    steps = search.step_errors(())
+    # How far off the correct model is here, in one step or over all: what a fault leaves as it was.
+    untouched = [base.errors[first], *(e for (tap, _), e in steps.items() if tap == first)]
+    touching = [
+        trial.faults[0]
+        for trial in singles
+        if deep or all(abs(trial.errors.get(first, off) - off) > noise for off in untouched)
+    ]
+    pairs = list(itertools.combinations(touching, 2))
+    pairs = pairs if deep else pairs[: affordable(search)]
+    tried: list[Trial] = []
+    for done, pair in enumerate(pairs):
+        search.progress(done, len(pairs), " + ".join(fault.id for fault in pair))
+        tried.append(search.screen(pair, steps))
+    best = sorted(tried, key=lambda trial: (-trial.reach, trial.residual))[:EXTENDED]
+    refined = [search.refine(trial.faults) for trial in best]
+    return [pair for pair in refined if explains(pair, base)], tried
+
+
+def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosis:
+    """Singles, then pairs of which one explains the beginning, then pairs in one stage."""
+    base = search.refine(())
+    if base.residual <= DIVERGENT:
+        says = "what was given agrees with the model: it is only not all, or not in its shape"
+        return unexplained([], stage, 0, says)
+    singles = search.extend(base)
+    tried = len(singles)
+    found = [trial for trial in singles if explains(trial, base)]
+    if found:
+        return named(found, singles, stage, tried)
+    found, pairs = explaining_pairs(search, base, singles)
+    tried += len(pairs)
+    if not found and (deep or list(base.errors) != ["logits"]):
+        found, more = pairs_in_one_stage(search, base, singles, deep)
+        tried += len(more)
+    if found:
+        return named(found, [*singles, *pairs], stage, tried)
+    return unexplained([*singles, *pairs], stage, tried)
+
+
+def diagnose(
+    bundle: Bundle,
+    candidate: Candidate,
+    model: Llama,
+    dtype: str | None = None,
+    required: Sequence[str] = ("logits",),
+    deep: bool = False,
+    progress: Progress = no_progress,
+) -> Report:
+    """Judge a candidate as `compare` does, and if it diverged, say where and with which mistake.
+
+    model: the golden's, as `load_reference` finds it. deep: also try every pair of faults. Raises
+    InputError as `compare` does.
+    """
+    dtype = check_dtype(dtype or candidate.dtype)
+    check_rows(bundle, candidate)
+    candidate = recognise(bundle, candidate, dtype)
+    report = judge(bundle, candidate, dtype, required)
+    if report.summary != "diverged":
+        return dataclasses.replace(report, diagnosis=Diagnosis("correct"))
+    isolated = isolate(model, bundle, candidate, dtype)
+    report = dataclasses.replace(report, isolated=isolated)
+    bad = report.first_bad_operation or report.first_divergent
+    stage = bad.tap if bad else None
+    evidence = gather(bundle, candidate)
+    if not evidence.values:
+        says = "nothing that was given can be compared with a run of the model"
+        return dataclasses.replace(report, diagnosis=unexplained([], stage, 0, says))
+    floors = {tap: bundle.floor(tap, dtype) for tap in evidence.values}
+    search = Search(model, bundle.schedule, evidence, floors, dtype, progress)
+    return dataclasses.replace(report, diagnosis=search_for_faults(search, stage, deep))

@@ -1,0 +1,137 @@
+"""What a candidate gave, to be compared with any run: the golden's model, or one with faults."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...config import LlamaConfig
+from ...taps import tap_names
+from ..candidate.normalise import given_rows
+from ..compare.verdict import Candidate
+from ..record.bundle import Bundle, tap_shape
+from ..replay.metrics import relative_rms, tap_error
+from ..replay.replay import Schedule, by_key, last_rows, row_axis, rows_of, visible
+
+Taps = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The candidate's taps that can be compared, in causal order.
+
+    They may have other numbers of rows than the golden: a missing or doubled first token makes one
+    row less or more. Runs and candidates are lined up at their last rows.
+    """
+
+    values: Mapping[str, np.ndarray]
+    rows: Mapping[str, list[int]]  # of taps of which only some rows were given
+    schedule: Schedule
+
+    def cut(self, name: str, run: np.ndarray) -> np.ndarray | None:
+        """The rows of a run that the candidate gives of a tap; None if it cannot have them."""
+        got = self.values[name]
+        if name not in self.rows:
+            cut = last_rows(name, run, got.shape[row_axis(name)])
+        else:  # counted from the last row: a run may have more rows than the golden, or fewer
+            shift = run.shape[row_axis(name)] - len(self.schedule.tokens)
+            rows = [row + shift for row in self.rows[name]]
+            if min(rows, default=0) < 0:
+                return None
+            cut = rows_of(name, run, rows)
+        return cut if cut.shape == got.shape else None
+
+    def error_between(self, name: str, got: np.ndarray | None, want: np.ndarray | None) -> float:
+        """The error of one array of a tap against another, both cut; ∞ where one is missing."""
+        if got is None or want is None:
+            return math.inf
+        if want.shape[row_axis(name)] != len(self.schedule.tokens):
+            return relative_rms(got, want)
+        return tap_error(name, got, want, self.schedule)
+
+    @property
+    def by_step(self) -> bool:
+        """Whether all rows of all taps were given, so that each step can be looked at by itself."""
+        T = len(self.schedule.tokens)
+        full = (array.shape[row_axis(name)] == T for name, array in self.values.items())
+        return not self.rows and all(full)
+
+    def step_error(self, name: str, start: int, array: np.ndarray) -> float:
+        """The candidate's error against one step of a run, as the model showed it to a tap."""
+        got = self.values[name]
+        if not by_key(name):
+            return relative_rms(got[start : start + len(array)], array)
+        L, S = array.shape[1:]
+        if S > got.shape[-1]:
+            return math.inf
+        seen = visible(got.shape[-1])[start : start + L, :S]
+        hidden = name.endswith(".scores")
+        return relative_rms(
+            got[:, start : start + L, :S], np.where(seen, array, 0) if hidden else array
+        )
+
+    def reach(
+        self, taps: Taps, floors: Mapping[str, float], limit: float, order: Iterable[str] = ()
+    ) -> int:
+        """How many taps, step after step, agree with a run before the first that does not.
+
+        `order`: as the run showed them. A faulty model may do things in another order than ours.
+        """
+        order = list(dict.fromkeys([*order, *self.values]))
+        T = len(self.schedule.tokens)
+        cuts = {n: self.cut(n, taps[n]) if n in taps else None for n in self.values}
+        sizes = self.schedule.steps if self.by_step else (T,)
+        agreeing = start = 0
+        for size in sizes:
+            rows = slice(start, start + size) if self.by_step else slice(None)
+            for name in order:
+                got, cut = self.values[name], cuts[name]
+                if cut is None:
+                    return agreeing
+                error = relative_rms(rows_of(name, got, rows), rows_of(name, cut, rows))
+                if error > limit * floors.get(name, math.inf):
+                    return agreeing
+                agreeing += 1
+            start += size
+        return agreeing
+
+    def errors(self, taps: Taps) -> dict[str, float]:
+        """Of each tap, the candidate's error against a run."""
+        return {
+            name: self.error_between(name, got, self.cut(name, taps[name]))
+            if name in taps
+            else math.inf
+            for name, got in self.values.items()
+        }
+
+    def floors(self, noisy: Taps, exact: Taps) -> dict[str, float]:
+        """Of each tap, the error of one run against another."""
+        return {
+            name: self.error_between(name, self.cut(name, noisy[name]), self.cut(name, exact[name]))
+            for name in self.values
+            if name in noisy and name in exact
+        }
+
+
+def usable(name: str, array: np.ndarray, config: LlamaConfig) -> bool:
+    """Whether an array could be a tap of some run of this model, if perhaps of other rows."""
+    if array.dtype.kind != "f" or array.ndim <= row_axis(name):
+        return False
+    rows = array.shape[row_axis(name)]
+    return array.shape == tap_shape(name, config, rows) and bool(np.isfinite(array).all())
+
+
+def gather(bundle: Bundle, candidate: Candidate) -> Evidence:
+    """The evidence in a candidate that `recognise` has been over."""
+    values, rows = {}, {}
+    for name in tap_names(bundle.config.n_layers):
+        array = candidate.values.get(name)
+        if array is None or name not in bundle.values:
+            continue
+        partial = name in candidate.rows
+        if partial:
+            rows[name] = given_rows(bundle, candidate, name)
+        if usable(name, array, bundle.config) or (partial and np.isfinite(array).all()):
+            values[name] = array
+    return Evidence(values, rows, bundle.schedule)

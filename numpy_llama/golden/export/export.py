@@ -1,0 +1,237 @@
+"""A golden in the formats that other languages read.
+
+npy   a directory of NumPy files             hex   a directory of words for $readmemh
+npz   one NumPy archive                      c     one header with arrays
+f32   a directory of raw little-endian float32, with a JSON index
+json  one file of nested lists
+"""
+
+import fnmatch
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ...errors import InputError
+from ...formats.storage.files import sync_directory, writing
+from ...taps import tap_axes
+from ..record.bundle import Bundle
+from .hex_words import hex_words, parse_encoding
+
+Taps = Mapping[str, np.ndarray]
+
+INDEX = "index.json"
+
+
+@contextmanager
+def new_directory(target: Path, force: bool) -> Iterator[Path]:
+    """A directory to fill, which becomes `target` when the block ends well, and else is gone.
+
+    Raises InputError for a target that is there already; `force` replaces an earlier export.
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise InputError(f"{target}: is no directory, and one is to be made; give another name")
+    if target.exists() and any(target.iterdir()):
+        if not force:
+            raise InputError(f"{target}: is there already; give another name, or --force")
+        if not (target / INDEX).is_file():  # the wrong name must not cost someone a directory
+            raise InputError(f"{target}: holds no {INDEX}, so --force does not replace it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    try:
+        yield made
+        made.chmod(0o755)  # mkdtemp makes it private
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(made, target)
+        sync_directory(target.parent)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def new_file(target: Path, force: bool) -> Iterator[BinaryIO]:
+    """The same for a file."""
+    if target.is_dir():
+        raise InputError(f"{target}: is a directory, and a file is to be written")
+    if target.exists() and not force:
+        raise InputError(f"{target}: is there already; give another name, or --force")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target) as file:
+        yield file
+
+
+def description(bundle: Bundle, taps: Taps) -> dict[str, Any]:
+    """What whoever reads the files has to know besides the values."""
+    return {
+        "tokens": list(bundle.schedule.tokens),
+        "steps": list(bundle.schedule.steps),
+        "greedy": list(bundle.greedy),
+        "taps": {
+            name: {"shape": list(array.shape), "axes": " ".join(tap_axes(name))}
+            for name, array in taps.items()
+        },
+    }
+
+
+def write_json(file: BinaryIO, content: object) -> None:
+    """One JSON text, and a newline."""
+    file.write(json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def write_index(directory: Path, content: Mapping[str, Any]) -> None:
+    """The JSON index of a directory."""
+    with open(directory / INDEX, "wb") as file:
+        write_json(file, content)
+
+
+def export_npy(bundle: Bundle, taps: Taps, directory: Path) -> str:
+    for name, array in taps.items():
+        np.save(directory / f"{name}.npy", array, allow_pickle=False)
+    write_index(directory, description(bundle, taps))
+    return "float32"
+
+
+def export_f32(bundle: Bundle, taps: Taps, directory: Path) -> str:
+    for name, array in taps.items():
+        (directory / f"{name}.f32").write_bytes(array.astype("<f4").tobytes())
+    says = "IEEE 754 binary32, little-endian, the last axis fastest, no header"
+    write_index(directory, {"encoding": says, **description(bundle, taps)})
+    return says
+
+
+def export_hex(bundle: Bundle, taps: Taps, directory: Path, word: str) -> str:
+    encoding = parse_encoding(word)
+    outside = {}
+    for name, array in taps.items():
+        words, outside[name] = encoding.encode(np.ascontiguousarray(array, np.float32))
+        (directory / f"{name}.hex").write_bytes(hex_words(words, encoding.digits))
+    tokens = np.array(bundle.schedule.tokens)
+    (directory / "tokens.hex").write_bytes(hex_words(tokens, 8))
+    saturated = {name: count for name, count in outside.items() if count}
+    about = {"word": word, "encoding": encoding.says, "digits": encoding.digits}
+    write_index(directory, about | {"saturated": saturated} | description(bundle, taps))
+    lost = f"; {sum(saturated.values())} values did not fit" if saturated else ""
+    return encoding.says + lost
+
+
+def c_literal(value: float) -> str:
+    """A float32 such that a C compiler reads the same bits: nine digits suffice."""
+    text = f"{value:.9g}"
+    return text + ("f" if "." in text or "e" in text else ".0f")
+
+
+def c_array(declaration: str, items: list[str]) -> str:
+    """A definition of an array, eight items a line."""
+    lines = (", ".join(items[i : i + 8]) for i in range(0, len(items), 8))
+    return f"{declaration} = {{\n" + ",\n".join(f"  {line}" for line in lines) + "\n};\n"
+
+
+def export_c(bundle: Bundle, taps: Taps, file: BinaryIO) -> str:
+    """One header. Taps are flat arrays, the last axis fastest; GOLDEN_… give their sizes."""
+    schedule, config = bundle.schedule, bundle.config
+    sizes = {
+        "ROWS": len(schedule.tokens),
+        "PROMPT": schedule.prompt,
+        "DIM": config.dim,
+        "LAYERS": config.n_layers,
+        "HEADS": config.n_heads,
+        "KV_HEADS": config.n_kv_heads,
+        "HEAD_DIM": config.head_dim,
+        "HIDDEN_DIM": config.hidden_dim,
+        "VOCAB": config.vocab_size,
+    }
+    text = ["#ifndef LLAMA_GOLDEN_H\n#define LLAMA_GOLDEN_H\n#include <stdint.h>\n"]
+    text += [f"#define GOLDEN_{name} {size}" for name, size in sizes.items()]
+    for name, ids in (("tokens", schedule.tokens), ("greedy", bundle.greedy)):
+        text.append(c_array(f"static const int32_t golden_{name}[{len(ids)}]", [*map(str, ids)]))
+    file.write("\n".join(text).encode())
+    for name, array in taps.items():
+        shape = " x ".join(map(str, array.shape))
+        file.write(f"\n/* {name}: {' '.join(tap_axes(name))} = {shape} */\n".encode())
+        items = [c_literal(value) for value in array.reshape(-1).tolist()]
+        what = f"static const float golden_{name.replace('.', '_')}[{array.size}]"
+        file.write(c_array(what, items).encode())
+    file.write(b"\n#endif\n")
+    return "float32, nine digits: the same bits"
+
+
+def export_json(bundle: Bundle, taps: Taps, file: BinaryIO) -> str:
+    """One object: the ids, and each tap as nested lists. `check` reads the same."""
+    about = description(bundle, taps)
+    values = {name: array.tolist() for name, array in taps.items()}
+    file.write(json.dumps({key: about[key] for key in ("tokens", "greedy")} | values).encode())
+    file.write(b"\n")
+    return "float32, as the shortest decimals of the same doubles"
+
+
+def export_npz(bundle: Bundle, taps: Taps, file: BinaryIO) -> str:
+    ids = {"tokens": np.array(bundle.schedule.tokens), "greedy": np.array(bundle.greedy)}
+    np.savez(file, allow_pickle=False, **ids, **taps)
+    return "float32"
+
+
+def chosen_taps(bundle: Bundle, patterns: list[str]) -> list[str]:
+    """The taps of a golden that match any of the patterns. Raises InputError for one without."""
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        matching = fnmatch.filter(bundle.values, "*" if pattern == "all" else pattern)
+        if not matching:
+            raise InputError(f"no tap of this golden matches {pattern!r}; `golden show` tells more")
+        names.update(dict.fromkeys(matching))
+    return [name for name in bundle.values if name in names]
+
+
+DIRECTORIES = {"npy": export_npy, "f32": export_f32}
+FILES = {"npz": export_npz, "c": export_c, "json": export_json}
+FORMATS = (*DIRECTORIES, *FILES, "hex")
+
+
+def export(
+    bundle: Bundle,
+    target: Path,
+    to: str,
+    taps: list[str] | None = None,
+    word: str = "float32",
+    force: bool = False,
+) -> str:
+    """Write a golden to `target` in one of FORMATS; returns how numbers are encoded.
+
+    taps: patterns (default: all that were recorded). word: of "hex" (see `parse_encoding`).
+    Raises InputError for an unknown format, word or pattern, and for a target that is there.
+    """
+    if to not in FORMATS:
+        raise InputError(f"{to!r} is not one of {', '.join(FORMATS)}")
+    chosen = chosen_taps(bundle, taps or ["all"])
+    values = Chosen(bundle.values, chosen)
+    if to in FILES:
+        with new_file(target, force) as file:
+            return FILES[to](bundle, values, file)
+    parse_encoding(word)  # before anything is made
+    with new_directory(target, force) as directory:
+        if to == "hex":
+            return export_hex(bundle, values, directory, word)
+        return DIRECTORIES[to](bundle, values, directory)
+
+
+class Chosen(Mapping[str, np.ndarray]):
+    """Some taps of a golden, each read when its turn comes."""
+
+    def __init__(self, values: Taps, names: list[str]):
+        self.values_of, self.names = values, names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.values_of[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)

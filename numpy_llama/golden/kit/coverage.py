@@ -1,0 +1,94 @@
+"""The proof of the conformance kit: which of its cases shows which fault, by its logits alone."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ...model import Llama
+from ..compare.verdict import DIVERGENT
+from ..faults import CATALOGUE, Fault
+from ..record.bundle import Bundle
+from ..record.detectability import MOST, fault_errors
+from ..replay.precision import in_dtype
+from ..report.diagnosis import floors
+
+# Called with how many trials are done, of how many, and what the last was.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Covered:
+    """One fault, and how large it is in the logits of each case that can have it, in floors."""
+
+    fault: Fault
+    ratios: Mapping[str, float]
+
+    @property
+    def by(self) -> list[str]:
+        """The cases that show it, the clearest first."""
+        shown = [case for case, ratio in self.ratios.items() if ratio > DIVERGENT]
+        return sorted(shown, key=lambda case: -self.ratios[case])
+
+    @property
+    def right(self) -> bool:
+        """Whether some case shows it, unless it does no harm."""
+        return bool(self.by) or self.fault.harmless
+
+
+def logits_only(bundle: Bundle) -> Bundle:
+    """The golden without its intermediates."""
+    return dataclasses.replace(bundle, values={"logits": bundle.values["logits"]})
+
+
+def ratio_in(bundle: Bundle, model: Llama, fault: Fault) -> float:
+    """How many floors at float32 the logits are off with this fault."""
+    error = fault_errors(bundle, fault, model)["logits"]
+    return min(error / bundle.floor("logits", "float32"), MOST)
+
+
+def coverage(
+    cases: Mapping[str, tuple[Llama, Bundle, bool]],
+    progress: Progress = lambda done, total, what: None,
+    faults: Mapping[str, Fault] = CATALOGUE,
+) -> list[Covered]:
+    """Try every fault on every case that can have it.
+
+    cases: of each name its model, its golden, and whether it is slow; slow cases are tried last,
+    and only for what no other shows.
+    """
+    ready = [
+        (name, in_dtype(model, "float32"), logits_only(bundle), slow)
+        for name, (model, bundle, slow) in sorted(cases.items(), key=lambda item: item[1][2])
+    ]
+    found = []
+    for done, fault in enumerate(faults.values()):
+        progress(done, len(faults), fault.id)
+        ratios: dict[str, float] = {}
+        for name, model, bundle, slow in ready:
+            seen = any(ratio > DIVERGENT for ratio in ratios.values()) or fault.harmless
+            if fault.applies(model.config) and not (slow and seen):
+                ratios[name] = ratio_in(bundle, model, fault)
+        found.append(Covered(fault, ratios))
+    progress(len(faults), len(faults), "")
+    return found
+
+
+def line(one: Covered) -> str:
+    """Which cases show a fault."""
+    tried = len(one.ratios)
+    says = "" if one.right else "NOT SHOWN"
+    if one.by:
+        shown = ", ".join(one.by[:3]) + (", …" if len(one.by) > 3 else "")
+        says = f"{shown} ({floors(one.ratios[one.by[0]])} floors in the first)"
+    if one.fault.harmless:
+        says = f"harmless, but for {says}" if one.by else "harmless"
+    return f"{one.fault.id:<28} {len(one.by):>2}/{tried:<2}  {says}"
+
+
+def table(found: list[Covered]) -> str:
+    """Every fault, in how many of the cases that can have it it shows, and where best."""
+    shown = sum(bool(one.by) for one in found if not one.fault.harmless)
+    of = sum(not one.fault.harmless for one in found)
+    rows = [f"{'fault':<28} cases  shown best by", *map(line, found), ""]
+    how = "by its logits alone, at float32"
+    return "\n".join([*rows, f"{shown} of {of} faults are shown by at least one case, {how}"])

@@ -1,0 +1,155 @@
+"""The score of an implementation over a kit: for people, for machines, and for CI (JUnit)."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args
+
+from ..compare.verdict import EXIT_CODES, Suspect
+from ..report.diagnosis import about_suspect
+from ..report.json import as_json
+from ..report.text import as_text
+from .run import Result, Status
+
+VERSION = 1  # of the JSON
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+def counts(results: Sequence[Result]) -> dict[str, int]:
+    """How many cases there are of each status."""
+    return {status: sum(r.status == status for r in results) for status in STATUSES}
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """1 if any diverged; 3 if any could not be judged, or nothing passed; else 0."""
+    number = counts(results)
+    if number["diverged"]:
+        return EXIT_CODES["diverged"]
+    whole = number["passed"] and not number["failed"] and not number["incomplete"]
+    return EXIT_CODES["passed" if whole else "incomplete"]
+
+
+def score_line(results: Sequence[Result]) -> str:
+    """Example: 14 of 15 passed, 1 diverged."""
+    number = counts(results)
+    run = len(results) - number["skipped"]
+    rest = [f"{n} {status}" for status, n in number.items() if n and status != "passed"]
+    return ", ".join([f"{number['passed']} of {run} passed", *rest])
+
+
+def suspects_of(result: Result) -> dict[tuple[str, ...], Suspect]:
+    """What may explain a case, by the faults."""
+    found = result.report.diagnosis if result.report else None
+    return {suspect.faults: suspect for suspect in found.suspects} if found else {}
+
+
+def looked_into(result: Result) -> bool:
+    """Whether a mistake was looked for: not in what passed, nor where others had told enough."""
+    found = result.report.diagnosis if result.report else None
+    return found is not None and found.outcome != "correct"
+
+
+def worst_of(suspects: Iterable[Suspect]) -> Suspect:
+    """Of one explanation of several cases, where it explains least."""
+    return max(suspects, key=lambda suspect: suspect.residual)
+
+
+def mistakes(results: Sequence[Result]) -> list[tuple[list[Suspect], list[str]]]:
+    """The fewest explanations, each with its cases: what one case leaves open, another decides.
+
+    The explanation that fits most cases comes first, then that which fits most of the rest.
+    Several that fit the same cases are one entry: nothing here tells them apart.
+    """
+    left = {r.name: suspects_of(r) for r in results if suspects_of(r)}
+    found = []
+    while left:
+        fits: dict[tuple[str, ...], list[str]] = {}
+        for name, suspects in left.items():
+            for faults in suspects:
+                fits.setdefault(faults, []).append(name)
+        best = max(fits.values(), key=len)
+        alike = [faults for faults, names in fits.items() if names == best]
+        found.append(([worst_of(left[name][faults] for name in best) for faults in alike], best))
+        left = {name: suspects for name, suspects in left.items() if name not in best}
+    return found
+
+
+def listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def about_mistakes(results: Sequence[Result]) -> list[str]:
+    """Each mistake that was found, in which cases, and what to do about it."""
+    lines = []
+    for suspects, names in mistakes(results):
+        which = "MISTAKE" if len(suspects) == 1 else f"ONE OF {len(suspects)} MISTAKES"
+        lines += ["", f"{which} in {listed(names)}"]
+        for suspect in suspects:
+            lines += about_suspect(suspect)
+    open_ = [r.name for r in results if looked_into(r) and not suspects_of(r)]
+    return [*lines, *(["", f"NOT EXPLAINED: {listed(open_)}"] if open_ else [])]
+
+
+def case_line(result: Result, width: int) -> str:
+    """One case in one line."""
+    took = "" if result.status == "skipped" else f"{result.seconds:.1f} s"
+    return f"{result.name:<{width}}  {result.status:<10}  {took:>7}  {result.says}".rstrip()
+
+
+def score_json(results: Sequence[Result]) -> dict[str, Any]:
+    """Everything, for machines."""
+    return {
+        "version": VERSION,
+        "score": counts(results),
+        "exit_code": exit_code(results),
+        "mistakes": [
+            {"one_of": [list(suspect.faults) for suspect in suspects], "cases": names}
+            for suspects, names in mistakes(results)
+        ],
+        "cases": [
+            {
+                "name": r.name,
+                "status": r.status,
+                "seconds": round(r.seconds, 3),
+                "says": r.says,
+                "report": as_json(r.report) if r.report else None,
+            }
+            for r in results
+        ],
+    }
+
+
+# — JUnit —
+
+
+def is_legal(c: str) -> bool:
+    """Whether XML 1.0 can hold a character: no control, no surrogate, not U+FFFE or U+FFFF."""
+    return c in "\t\n" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000"
+
+
+def legal(text: str) -> str:
+    """The text without the characters that XML cannot hold."""
+    return "".join(c if is_legal(c) else "?" for c in text)
+
+
+def junit(results: Sequence[Result]) -> bytes:
+    """An XML report as CI systems read it: diverged is a failure, what was not judged an error."""
+    number = counts(results)
+    errors = number["failed"] + number["incomplete"]
+    suite = ET.Element(
+        "testsuite",
+        name="llama-np golden run",
+        tests=str(len(results)),
+        failures=str(number["diverged"]),
+        errors=str(errors),
+        skipped=str(number["skipped"]),
+        time=f"{sum(r.seconds for r in results):.3f}",
+    )
+    tags = {"diverged": "failure", "failed": "error", "incomplete": "error", "skipped": "skipped"}
+    for r in results:
+        time = f"{r.seconds:.3f}"
+        case = ET.SubElement(suite, "testcase", classname="golden", name=r.name, time=time)
+        if r.status in tags:
+            said = ET.SubElement(case, tags[r.status], message=legal(r.says))
+            said.text = legal(as_text(r.report)) if r.report else None
+    ET.indent(suite)
+    return ET.tostring(suite, encoding="utf-8", xml_declaration=True) + b"\n"

@@ -1,0 +1,62 @@
+"""Which faults a golden can see: a check that passes proves no more than that those are absent."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ...model import Llama
+from ...taps import tap_names
+from ..compare.verdict import DIVERGENT
+from ..faults import CATALOGUE, Fault
+from ..replay.metrics import tap_error
+from ..replay.precision import MEASURED, in_dtype
+from ..replay.replay import last_rows, run
+from .bundle import Bundle, Sight
+
+# Called with how many are done, of how many, and what the last was.
+Progress = Callable[[int, int, str], None]
+
+MOST = 1e12  # a ratio that is larger, or infinite, says no more than this
+
+
+def no_progress(done: int, total: int, what: str) -> None:
+    """The default: say nothing."""
+
+
+def fault_errors(bundle: Bundle, fault: Fault, model: Llama) -> dict[str, float]:
+    """How far from the golden a model with this fault is, per tap; ∞ for another shape."""
+    T = len(bundle.schedule.tokens)
+    taps = run(*fault.apply(model, bundle.schedule), bundle.values.keys())
+    errors = {}
+    for name, golden in bundle.values.items():
+        got = last_rows(name, taps[name], T) if name in taps else np.empty(0)
+        same = got.shape == golden.shape
+        errors[name] = tap_error(name, got, golden, bundle.schedule) if same else math.inf
+    return errors
+
+
+def sight(errors: Mapping[str, float], bundle: Bundle, dtype: str) -> Sight:
+    """The first tap, in causal order, at which an error of this size is above noise."""
+    ratios = {tap: min(error / bundle.floor(tap, dtype), MOST) for tap, error in errors.items()}
+    order = [tap for tap in tap_names(bundle.config.n_layers) if tap in ratios]
+    first = next((tap for tap in order if ratios[tap] > DIVERGENT), None)
+    if first is not None:
+        return Sight(True, first, ratios[first])
+    nearest = max(order, key=lambda tap: ratios[tap])
+    return Sight(False, nearest, ratios[nearest])
+
+
+def detectability(
+    model: Llama, bundle: Bundle, progress: Progress = no_progress
+) -> dict[str, dict[str, Sight]]:
+    """For each fault that this model can have, whether the golden sees it at each dtype."""
+    single = in_dtype(model, "float32")
+    faults = [fault for fault in CATALOGUE.values() if fault.applies(model.config)]
+    seen = {}
+    for done, fault in enumerate(faults):
+        progress(done, len(faults), fault.id)
+        errors = fault_errors(bundle, fault, single)
+        seen[fault.id] = {dtype: sight(errors, bundle, dtype) for dtype in MEASURED}
+    progress(len(faults), len(faults), "")
+    return seen

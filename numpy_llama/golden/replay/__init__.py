@@ -1,0 +1,1 @@
+"""Run a model over a fixed sequence, see every tap; at another precision, with a stage changed."""

@@ -1,0 +1,1 @@
+"""A verdict and its diagnosis as text, JSON and HTML."""

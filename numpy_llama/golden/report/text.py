@@ -1,0 +1,219 @@
+"""A judgement for people, to read in ten seconds. For machines: report_json.py, a page: html.py."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ...taps import TAPS
+from ..compare.verdict import (
+    DIVERGENT,
+    SUSPICIOUS,
+    GreedyVerdict,
+    LogitsVerdict,
+    Report,
+    TapVerdict,
+    Verdict,
+)
+from .diagnosis import about_diagnosis, floors
+
+# The worst first: what a line that stands for several taps says.
+SEVERITY: tuple[Verdict, ...] = (
+    "not finite", "wrong dtype", "wrong shape", "divergent", "suspicious", "ok", "missing",
+)  # fmt: skip
+
+
+FINE = ("ok", "suspicious")
+
+
+@dataclass(frozen=True)
+class Line:
+    """All layers of one tap, folded into the worst of them."""
+
+    kind: str  # "q_rot", "embed", …
+    given: int  # how many layers of it, of …
+    of: int
+    wrong: int  # how many of those are neither ok nor suspicious
+    worst: TapVerdict
+    first: TapVerdict  # that is wrong; failing that, the worst
+
+
+def kind_of(tap: str) -> str:
+    """The name of a tap without its layer."""
+    return tap.split(".", 2)[2] if tap.startswith("layers.") else tap
+
+
+def badness(tap: TapVerdict) -> tuple[int, float]:
+    """To find the worst."""
+    return -SEVERITY.index(tap.verdict), tap.ratio or 0.0
+
+
+def folded(taps: Iterable[TapVerdict]) -> list[Line]:
+    """One line for each kind of tap, in causal order."""
+    kinds: dict[str, list[TapVerdict]] = {kind_of(tap): [] for tap in TAPS}
+    for tap in taps:
+        kinds[kind_of(tap.tap)].append(tap)
+    return [fold(kind, same) for kind, same in kinds.items() if same]
+
+
+def fold(kind: str, layers: list[TapVerdict]) -> Line:
+    """The line for all layers of one tap."""
+    given = [tap for tap in layers if tap.verdict != "missing"]
+    wrong = [tap for tap in given if tap.verdict not in FINE]
+    worst = max(layers, key=badness)
+    return Line(kind, len(given), len(layers), len(wrong), worst, wrong[0] if wrong else worst)
+
+
+def place(tap: TapVerdict) -> str:
+    """Where a tap is wrong: its layer, its first bad row and that row's phase."""
+    parts = [f"layer {tap.tap.split('.')[1]}"] if tap.tap.startswith("layers.") else []
+    if tap.first_bad_row is not None:
+        parts.append(f"from row {tap.first_bad_row} ({tap.phase})")
+    return ", ".join(parts + ([tap.says] if tap.says else []))
+
+
+def table(lines: Iterable[Line]) -> list[str]:
+    """The lines as aligned text; what is missing altogether is left to another sentence."""
+    rows = [("tap", "given", "wrong", "worst", "verdict", "first wrong")]
+    for line in lines:
+        if line.given:
+            rows.append(
+                (
+                    line.kind,
+                    f"{line.given}/{line.of}",
+                    str(line.wrong or ""),
+                    floors(line.worst.ratio),
+                    line.worst.verdict,
+                    place(line.first) if line.first.verdict != "ok" else "",
+                )
+            )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in (1, 2, 3) else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def headline(report: Report) -> str:
+    """The verdict, and where the trouble begins."""
+    given, of = sum(tap.verdict != "missing" for tap in report.taps), len(report.taps)
+    judged = f"at {report.dtype}, {given} of {of} taps given"
+    if report.summary == "passed":
+        worst = max((tap.ratio or 0.0 for tap in report.judged), default=0.0)
+        return f"PASSED {judged}, the worst is off by {floors(worst)} floors"
+    first = report.first_divergent
+    if report.summary == "incomplete":
+        if given := given or len(report.scalars):
+            lacking = ", ".join(name for name in report.required if not was_given(report, name))
+            return f"INCOMPLETE {judged}: what was given is right, but there is no {lacking}"
+        return f"INCOMPLETE {judged}: nothing that was given is a tap of this golden"
+    if first is None:
+        return f"DIVERGED {judged}: the greedy ids differ"
+    bad = sum(tap.verdict not in FINE for tap in report.judged)
+    off = f"{floors(first.ratio)} floors" if first.verdict == "divergent" else first.verdict
+    where = f" from row {first.first_bad_row} ({first.phase})" if first.phase else ""
+    part = f" ({first.part})" if first.part else ""
+    return f"DIVERGED {judged}, {bad} wrong, the first is {first.tap}{part}{where}: {off}"
+
+
+def was_given(report: Report, name: str) -> bool:
+    """Whether something that was required was there."""
+    if name == "greedy":
+        return report.greedy is not None
+    return any(tap.tap == name for tap in report.judged)
+
+
+def operation(report: Report) -> list[str]:
+    """The first operation that is wrong by itself; without its inputs, where it must be."""
+    stage = report.first_bad_operation
+    if stage is None or not (stage.inputs or stage.tap == "embed"):
+        return between(report)
+    inputs = f"the candidate's own {' and '.join(stage.inputs)}" if stage.inputs else "the tokens"
+    return [
+        f"first wrong operation: {stage.tap} is off by {floors(stage.ratio)} floors "
+        f"when computed from {inputs}"
+    ]
+
+
+def between(report: Report) -> list[str]:
+    """Between which two things the mistake is, where taps are missing before the first wrong."""
+    first = report.first_divergent
+    if first is None or first not in report.taps:
+        return []
+    before = report.taps[: report.taps.index(first)]
+    right = [tap.tap for tap in before if tap.verdict != "missing"]
+    if len(right) == len(before):
+        return []
+    start = f"{right[-1]}, which is right," if right else "the tokens"
+    return [f"it goes wrong somewhere between {start} and {first.tap}: more taps tell where"]
+
+
+def about_logits(logits: LogitsVerdict) -> list[str]:
+    """The distributions, and the rows that chose another token."""
+    lines = [
+        f"logits: KL divergence {logits.kl_mean:.2g} nats (at most {logits.kl_max:.2g}) over "
+        f"{logits.rows} rows; the first choice agrees in {logits.top1:.1%} of them, "
+        f"the first five by {logits.top5:.1%}"
+    ]
+    real = [flip for flip in logits.flips if not flip.within_noise]
+    if logits.flips:
+        within = len(logits.flips) - len(real)
+        lines.append(f"        other first choices: {within} within noise, {len(real)} not")
+    return lines
+
+
+def about_greedy(greedy: GreedyVerdict) -> list[str]:
+    """How far the greedy ids agree, and whether noise can have made them part."""
+    text = f"greedy: the first {greedy.same} of {greedy.of} ids agree"
+    if greedy.flip is None:
+        return [text]
+    flip = greedy.flip
+    judged = "which noise can do" if flip.within_noise else "which noise cannot do"
+    return [
+        f"{text}; then {flip.got} for {flip.expected}, {judged}: their logits are "
+        f"{flip.gap:.3g} apart, the noise is {flip.noise:.2g}"
+    ]
+
+
+def about_scalars(report: Report) -> list[str]:
+    """Single numbers, each with its own line."""
+    return [
+        f"{tap.tap} {tap.part}: {tap.verdict}"
+        + (f", {floors(tap.ratio)} floors" if tap.ratio is not None else "")
+        for tap in report.scalars
+    ]
+
+
+def some(names: Iterable[str], most: int = 6) -> str:
+    """The first few, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def footnotes(report: Report) -> list[str]:
+    """What was recognised, what was not looked at."""
+    lines = [f"note: {note}" for note in report.notes]
+    missing = [line.kind for line in folded(report.taps) if not line.given]
+    if missing and len(missing) < len(folded(report.taps)):
+        lines.append(f"note: not given, so not judged: {some(missing, 8)}")
+    if report.unknown:
+        lines.append(f"note: not taps of this golden, so ignored: {some(report.unknown)}")
+    return lines
+
+
+def as_text(report: Report) -> str:
+    """The report for people: verdict, first wrong operation, diagnosis, then the table."""
+    lines = [headline(report), *operation(report)]
+    if report.diagnosis is not None:
+        lines += about_diagnosis(report.diagnosis)
+    if any(tap.verdict != "missing" for tap in report.taps):
+        lines += ["", *table(folded(report.taps))]
+        noise = f"(worst: error in units of the measured floor at {report.dtype}; "
+        lines.append(f"{noise}up to {SUSPICIOUS:g} is noise, above {DIVERGENT:g} is not)")
+    rest = about_scalars(report)
+    rest += about_logits(report.logits) if report.logits else []
+    rest += about_greedy(report.greedy) if report.greedy else []
+    notes = footnotes(report)
+    return "\n".join([*lines, *([""] if rest else []), *rest, *([""] if notes else []), *notes])

@@ -1,0 +1,109 @@
+"""From a checkpoint's stored tensors to the model's arrays: all at once, or one layer at a time."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..attention import attend_blocked
+from ..errors import InputError
+from ..formats import Checkpoint, StoredTensor, open_checkpoint
+from ..formats.storage.floats import bf16_to_f32, f16_to_f32
+from ..model import Llama, Weights
+from ..rope import adjacent_from_half_split
+from .layer_stream import Empty, LayerStream
+
+DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": np.float64}
+TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
+ToDevice = Callable[[np.ndarray], np.ndarray]
+
+
+def stay_on_host(array: np.ndarray) -> np.ndarray:
+    """The device of a run on the CPU."""
+    return array
+
+
+def expand(bits: np.ndarray, stored: str, dtype: np.dtype, empty: Empty = np.empty) -> np.ndarray:
+    """A stored tensor in the dtype of the computation, exactly; no copy where it has it already."""
+    if stored in TO_F32:
+        bits = TO_F32[stored](bits, empty(bits.shape, np.float32))
+    return bits.astype(dtype, copy=False)
+
+
+def count_not_finite(checkpoint: Checkpoint) -> dict[str, int]:
+    """How many values are NaN or infinite, by our name of each tensor that has any. Reads all."""
+    found = {}
+    for name, tensor in checkpoint.tensors.items():
+        bits = tensor.load()
+        values = TO_F32[tensor.dtype](bits) if tensor.dtype in TO_F32 else bits
+        found[name] = values.size - int(np.count_nonzero(np.isfinite(values)))
+    return {name: count for name, count in found.items() if count}
+
+
+def load_tensor(
+    checkpoint: Checkpoint, name: str, dtype: np.dtype, empty: Empty = np.empty
+) -> np.ndarray:
+    """One tensor by our name, RoPE's pairs adjacent, in the dtype of the computation."""
+    tensor: StoredTensor = checkpoint.tensors[name]
+    bits = tensor.load()
+    part = name.rpartition(".")[2]
+    if checkpoint.rope_layout == "half-split" and part in ("wq", "bq", "wk", "bk"):
+        config = checkpoint.config
+        heads = config.n_heads if part in ("wq", "bq") else config.n_kv_heads
+        bits = adjacent_from_half_split(bits, heads)  # before it is expanded: half the bytes
+    return expand(bits, tensor.dtype, dtype, empty)
+
+
+def load_weights(
+    checkpoint: Checkpoint,
+    dtype: str = "float32",
+    stream: bool = False,
+    to_device: ToDevice = stay_on_host,
+) -> Weights:
+    """The weights of a checkpoint as the model uses them.
+
+    dtype: "float32" (the default) or "float64". A float32 file is used where it lies: its pages
+    are read when first touched. `stream`: the matrices of the layers stay in the file, and each is
+    expanded at every use; the values are the same.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+
+    def load(name: str, empty: Empty = np.empty) -> np.ndarray:
+        return to_device(load_tensor(checkpoint, name, np.dtype(DTYPES[dtype]), empty))
+
+    embeddings = load("tok_embeddings")
+    lm_head = embeddings if checkpoint.config.tied_head else load("lm_head")
+    layers = LayerStream(checkpoint.config, load)
+    return Weights(
+        tok_embeddings=embeddings,
+        layers=layers if stream else tuple(layers[i].kept() for i in range(len(layers))),
+        final_norm=load("final_norm"),
+        lm_head=lm_head,
+    )
+
+
+def model_of(
+    checkpoint: Checkpoint,
+    dtype: str = "float32",
+    stream: bool = False,
+    to_device: ToDevice = stay_on_host,
+) -> Llama:
+    """A model with the weights of a checkpoint, as `load_weights` takes them."""
+    return Llama(
+        checkpoint.config, load_weights(checkpoint, dtype, stream, to_device), attend_blocked
+    )
+
+
+def load_model(
+    source: str | Path,
+    dtype: str = "float32",
+    stream: bool = False,
+    to_device: ToDevice = stay_on_host,
+) -> Llama:
+    """A model from any checkpoint that `open_checkpoint` reads, with the blocked attention.
+
+    Raises CheckpointError or ConfigError where the files are not a whole, well-formed Llama.
+    """
+    return model_of(open_checkpoint(Path(source)), dtype, stream, to_device)

@@ -1,0 +1,1 @@
+"""Where models live: find one by name, pull one."""

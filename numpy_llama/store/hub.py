@@ -1,0 +1,216 @@
+"""Models of the Hugging Face Hub: what to fetch of one, and where the hub's own cache keeps it.
+
+Fetching is `huggingface_hub`'s (the extra [hub]), into its cache, which other programs share. What
+is there already is found without that package and without a network.
+"""
+
+import glob
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, MissingExtraError
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+# No *.bin and no *.pth, which hold the same weights again, nor consolidated.safetensors, likewise.
+WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+SETTINGS = {
+    "config.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+}
+PART = re.compile(r"(.*)-\d{5}-of-(\d{5})\.gguf", re.DOTALL)
+UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+def is_hub_name(spec: str) -> bool:
+    """Whether `spec` can be a model of the hub: ORG/NAME."""
+    return NAME.fullmatch(spec) is not None and ".." not in spec
+
+
+def size_text(size: int) -> str:
+    """1234567 -> "1.2 MB"."""
+    unit, name = next((each for each in UNITS if size >= each[0]), (1, "B"))
+    return f"{size / unit:.1f} {name}" if unit > 1 else f"{size} B"
+
+
+# ------------------------------------------------------------------ the cache
+
+
+def cache_dir() -> Path:
+    """The hub's cache, by the environment variables that its own package reads."""
+    if direct := os.environ.get("HF_HUB_CACHE"):
+        return Path(direct).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def find_snapshot(name: str, revision: str = "main", cache: Path | None = None) -> Path | None:
+    """The directory of a model in the cache at a branch, tag or commit; None if it is not there."""
+    model = (cache or cache_dir()) / f"models--{name.replace('/', '--')}"
+    commit = revision
+    if not COMMIT.fullmatch(revision):
+        if ".." in revision:
+            return None
+        try:
+            commit = (model / "refs" / revision).read_text(errors="replace").strip()
+        except (OSError, ValueError):
+            return None
+    snapshot = model / "snapshots" / commit
+    return snapshot if COMMIT.fullmatch(commit) and snapshot.is_dir() else None
+
+
+def gguf_files(snapshot: Path) -> list[Path]:
+    """The GGUF files of a snapshot; of one in parts, the first."""
+    found = sorted(snapshot.rglob("*.gguf"))
+    return [path for path in found if not PART.fullmatch(path.name) or "-00001-of-" in path.name]
+
+
+def model_in(snapshot: Path, file: str | None = None) -> Path:
+    """What of a snapshot is the model: the directory, the file that was named, or its only GGUF."""
+    if file is not None:
+        if not (snapshot / file).is_file():
+            raise InputError(f"{snapshot}: {file} is not in the hub's cache")
+        return snapshot / file
+    files = gguf_files(snapshot)
+    if (snapshot / "config.json").is_file() or not files:
+        return snapshot
+    if len(files) > 1:
+        raise InputError(f"which of these? name one with -m: {', '.join(map(str, files))}")
+    return files[0]
+
+
+def find_cached(
+    name: str, revision: str = "main", file: str | None = None, cache: Path | None = None
+) -> Path | None:
+    """The path of a model that was pulled before, without asking anyone; None where it was not."""
+    snapshot = find_snapshot(name, revision, cache)
+    return None if snapshot is None else model_in(snapshot, file)
+
+
+# ------------------------------------------------------------------ what to fetch
+
+
+def wanted(name: str, listed: Sequence[str], file: str | None = None) -> list[str]:
+    """Of the files of a model, those to fetch: settings and safetensors, or one GGUF.
+
+    Raises InputError, with what there is, where the model has none of them.
+    """
+    ggufs = [each for each in listed if each.endswith(".gguf")]
+    if file is not None:
+        if file not in ggufs or ".." in Path(file).parts or Path(file).is_absolute():
+            there = ", ".join(ggufs[:20]) or "none"
+            raise InputError(f"{name} has no GGUF file {file!r}; it has {there}")
+        part = PART.fullmatch(file)
+        return [each for each in ggufs if each == file or same_model(part, PART.fullmatch(each))]
+    weights = [each for each in listed if WEIGHTS.fullmatch(each)]
+    if not weights and ggufs:
+        raise InputError(f"{name} has GGUF files: name one with --file: {', '.join(ggufs[:20])}")
+    if not weights or "config.json" not in listed:
+        raise InputError(
+            f"{name} has no config.json with a model.safetensors, and no GGUF file: "
+            "nothing that can be used is there"
+        )
+    return sorted([each for each in listed if each in SETTINGS] + weights)
+
+
+def same_model(part: re.Match[str] | None, other: re.Match[str] | None) -> bool:
+    """Whether two names are parts of one model."""
+    return part is not None and other is not None and part.groups() == other.groups()
+
+
+# ------------------------------------------------------------------ fetching
+
+
+def reason(name: str, revision: str, error: Exception) -> str:
+    """What went wrong at the hub, as a sentence."""
+    from huggingface_hub import errors
+
+    match error:
+        case errors.GatedRepoError():
+            return (
+                f"{name} asks for its terms to be accepted, at https://huggingface.co/{name}, "
+                "and for a token: `hf auth login`"
+            )
+        case errors.RepositoryNotFoundError():
+            return f"the hub has no model {name}, or it is private: check the name"
+        case errors.RevisionNotFoundError():
+            return f"{name} has no revision {revision!r}"
+    first = (str(error).strip().splitlines() or [""])[0]
+    return (
+        f"{name} could not be fetched: {first or type(error).__name__}; the same command goes on "
+        "from where it ended"
+    )
+
+
+def pull(
+    name: str,
+    revision: str = "main",
+    file: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    endpoint: str | None = None,
+    cache: Path | None = None,
+) -> Path:
+    """Fetch a model into the hub's cache; return the path that `-m` would find.
+
+    file: one GGUF file, in place of config, tokenizer and safetensors. `say` is told beforehand
+    what comes and how large it is. What was fetched before is not fetched again.
+    Raises InputError where that cannot be, MissingExtraError without huggingface_hub.
+    """
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise MissingExtraError("huggingface_hub", "hub", f"pulling {name}") from None
+    try:
+        info = huggingface_hub.HfApi(endpoint=endpoint).model_info(
+            name, revision=revision, files_metadata=True
+        )
+        sizes = {each.rfilename: each.size or 0 for each in info.siblings or []}
+        files = wanted(name, list(sizes), file)
+        announce(
+            name, f"{revision}, {str(info.sha)[:8]}", {each: sizes[each] for each in files}, say
+        )
+        snapshot = fetch(huggingface_hub, name, revision, files, endpoint, cache)
+    except (huggingface_hub.errors.HTTPError, OSError, ValueError) as error:
+        raise InputError(reason(name, revision, error)) from None
+    return model_in(snapshot, file)
+
+
+def announce(name: str, at: str, sizes: dict[str, int], say: Callable[[str], None]) -> None:
+    """Say which files come, and how large they are."""
+    say(f"{name} ({at}): {size_text(sum(sizes.values()))}")
+    for each, size in sizes.items():
+        say(f"  {each}  {size_text(size)}")
+
+
+def fetch(
+    library: Any,
+    name: str,
+    revision: str,
+    files: Sequence[str],
+    endpoint: str | None,
+    cache: Path | None,
+) -> Path:
+    """Let the library fetch these files, and no others; returns their directory."""
+    if not sys.stderr.isatty():
+        library.utils.disable_progress_bars()
+    return Path(
+        library.snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=[glob.escape(each) for each in files],
+            endpoint=endpoint,
+            cache_dir=cache,
+        )
+    )
