@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from numpy_llama.golden.compare.verdict import Candidate
+from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.diagnose.diagnose import diagnose
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.record.bundle import Bundle

@@ -181,8 +181,8 @@ def export(
 
     if word != "float32" and to != "hex":
         raise click.UsageError("--word is of --to hex: the other formats hold float32")
-    says = export_golden(load(golden), output, to, list(taps), word, force)
-    click.echo(f"wrote {output}: {says}", err=True)
+    detail = export_golden(load(golden), output, to, list(taps), word, force)
+    click.echo(f"wrote {output}: {detail}", err=True)
 
 
 @golden.command()

@@ -156,13 +156,13 @@ def run(
     """
     with exit_2_on_errors(), TemporaryDirectory() as passing:
         from ..errors import InputError
+        from ..golden.kit.junit import junit
         from ..golden.kit.kit import read_kit
         from ..golden.kit.run import make_plan, run_kit, select_cases
         from ..golden.kit.score import (
             about_mistakes,
             case_line,
             exit_code,
-            junit,
             score_json,
             score_line,
         )

@@ -5,14 +5,16 @@ report = compare(bundle, candidate)             right, or not: report.summary, r
 report = diagnose(bundle, candidate, model)     and which known mistake: report.diagnosis
 """
 
+from .candidate.candidate import Candidate
 from .compare.compare import compare
-from .compare.verdict import Candidate, Diagnosis, Report
+from .compare.verdict import Diagnosis, Report
 from .diagnose.diagnose import diagnose
 from .faults import CATALOGUE, Fault
 from .record.bundle import Bundle, load
 from .record.record import record
 from .record.reference import load_reference
-from .replay.replay import Schedule, run
+from .replay.replay import run
+from .replay.schedule import Schedule
 
 __all__ = [
     "CATALOGUE",

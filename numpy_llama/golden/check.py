@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from ..errors import LlamaError
+from .candidate.candidate import Candidate
 from .compare.compare import compare
-from .compare.verdict import Candidate, Report
+from .compare.verdict import Report
 from .diagnose.diagnose import diagnose
 from .record.bundle import Bundle
 from .record.detectability import Progress, no_progress

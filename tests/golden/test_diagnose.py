@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError
-from numpy_llama.golden.compare.verdict import Candidate, Diagnosis, Report
+from numpy_llama.golden.candidate.candidate import Candidate
+from numpy_llama.golden.compare.verdict import Diagnosis, Report
 from numpy_llama.golden.diagnose.diagnose import diagnose
 from numpy_llama.golden.diagnose.isolate import isolate
 from numpy_llama.golden.faults import CATALOGUE
@@ -17,7 +18,8 @@ from numpy_llama.golden.record.record import record
 from numpy_llama.golden.record.reference import check_model
 from numpy_llama.golden.replay.override import override
 from numpy_llama.golden.replay.precision import in_dtype
-from numpy_llama.golden.replay.replay import last_rows, run
+from numpy_llama.golden.replay.replay import run
+from numpy_llama.golden.replay.rows import last_rows
 from numpy_llama.model import Llama
 from numpy_llama.taps import Tap
 from tests.models import ROPES, random_model, random_tokens, tiny_config
@@ -173,13 +175,13 @@ def test_what_is_not_finite_is_no_evidence_but_the_rest_is() -> None:
         {"rope-backwards"}
     ]
     nothing = of(diagnose(golden(), Candidate({"logits": values["logits"]}, "float32"), MODEL))
-    assert nothing.outcome == "unexplained" and nothing.says
+    assert nothing.outcome == "unexplained" and nothing.detail
 
 
 def test_rows_that_are_only_left_out_are_no_fault() -> None:
     values = {n: a[2:] for n, a in candidate().values.items() if a.ndim < 3}
     diagnosis = of(diagnose(golden(), Candidate(values, "float32"), MODEL))
-    assert diagnosis.outcome == "unexplained" and "not all" in diagnosis.says
+    assert diagnosis.outcome == "unexplained" and "not all" in diagnosis.detail
 
 
 def test_each_stage_is_judged_by_its_own_inputs() -> None:

@@ -5,16 +5,19 @@ import functools
 import numpy as np
 import pytest
 
+from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.compare.compare import compare
-from numpy_llama.golden.compare.verdict import DIVERGENT, Candidate
 from numpy_llama.golden.diagnose.diagnose import diagnose
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.faults.attention import Attention
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.detectability import fault_errors
 from numpy_llama.golden.record.record import record
+from numpy_llama.golden.replay.metrics import DIVERGENT
 from numpy_llama.golden.replay.precision import in_dtype
-from numpy_llama.golden.replay.replay import Schedule, last_rows, run
+from numpy_llama.golden.replay.replay import run
+from numpy_llama.golden.replay.rows import last_rows
+from numpy_llama.golden.replay.schedule import Schedule
 from numpy_llama.model import Llama
 from tests.models import ROPES, random_model, random_tokens, tiny_config
 
@@ -92,7 +95,7 @@ def test_a_harmless_fault_changes_no_logit() -> None:
 
 def test_each_fault_tells_people_what_they_need() -> None:
     for id, fault in CATALOGUE.items():
-        assert fault.id == id and fault.sentence.endswith(".") and fault.mend.endswith(".")
+        assert fault.id == id and fault.sentence.endswith(".") and fault.fix.endswith(".")
         assert fault.mathematics
 
 

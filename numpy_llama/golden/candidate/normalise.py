@@ -10,10 +10,10 @@ import numpy as np
 
 from ...rope import frequencies, rotate, rotation_matrices
 from ...taps import tap_axes, tap_names
-from ..compare.verdict import SUSPICIOUS, Candidate
-from ..record.bundle import Bundle, tap_shape
-from ..replay.metrics import relative_rms, tap_error
-from ..replay.replay import rows_of, visible
+from ..record.bundle import Bundle
+from ..replay.metrics import SUSPICIOUS, relative_rms, tap_error
+from ..replay.rows import rows_of, tap_shape, visible
+from .candidate import Candidate
 
 # A reading of an array that has another shape than its tap: a name for it, and the array.
 Reading = tuple[str, np.ndarray]

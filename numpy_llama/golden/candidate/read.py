@@ -9,11 +9,11 @@ import numpy as np
 
 from ...errors import InputError
 from ...taps import tap_axes, tap_names
-from ..compare.verdict import Candidate
-from ..record.bundle import Bundle, tap_shape
+from ..record.bundle import Bundle
 from ..replay.metrics import relative_rms
 from ..replay.precision import check_dtype
-from ..replay.replay import by_key, place, rows_of
+from ..replay.rows import by_key, place, rows_of, tap_shape
+from .candidate import Candidate
 from .files import Given, read_given
 from .names import Translate, find_names
 from .normalise import CLEARLY, listed, readings

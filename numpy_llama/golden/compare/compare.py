@@ -6,16 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import InputError
+from ..candidate.candidate import Candidate
 from ..candidate.normalise import given_rows, golden_rows, recognise
 from ..record.bundle import Bundle
-from ..replay.metrics import relative_rms, row_errors, tap_error
+from ..replay.metrics import DIVERGENT, grade_of, relative_rms, row_errors, tap_error
 from ..replay.precision import check_dtype, round_to_bfloat16
-from ..replay.replay import Phase
+from ..replay.schedule import Phase
 from .logits import judge_greedy, judge_logits
-from .scalars import PARTS, judge_scalar, verdict_of
+from .scalars import PARTS, judge_scalar
 from .verdict import (
-    DIVERGENT,
-    Candidate,
     Diagnosis,
     Flip,
     GreedyVerdict,
@@ -49,16 +48,16 @@ def wrong_before_values(
 ) -> TapVerdict | None:
     """The verdict on an array whose values need not be looked at, or cannot be."""
     if array.dtype.kind != "f":
-        return TapVerdict(tap, "wrong dtype", says=f"is {array.dtype}, not a kind of float")
+        return TapVerdict(tap, "wrong dtype", detail=f"is {array.dtype}, not a kind of float")
     if array.dtype.itemsize < WIDE_ENOUGH[dtype]:
-        return TapVerdict(tap, "wrong dtype", says=f"is {array.dtype}, declared is {dtype}")
+        return TapVerdict(tap, "wrong dtype", detail=f"is {array.dtype}, declared is {dtype}")
     if array.shape != golden.shape:
-        return TapVerdict(tap, "wrong shape", says=f"is {array.shape}, golden is {golden.shape}")
+        return TapVerdict(tap, "wrong shape", detail=f"is {array.shape}, golden is {golden.shape}")
     bad = ~np.isfinite(array)
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
-        says = f"{int(bad.sum())} of {bad.size} values, the first at {where}"
-        return TapVerdict(tap, "not finite", worst=where, says=says)
+        detail = f"{int(bad.sum())} of {bad.size} values, the first at {where}"
+        return TapVerdict(tap, "not finite", worst=where, detail=detail)
     return None
 
 
@@ -93,7 +92,7 @@ def judge_tap(bundle: Bundle, candidate: Candidate, tap: str, dtype: str) -> Tap
     whole = len(rows) == len(bundle.schedule.tokens)
     error = tap_error(tap, got, golden, bundle.schedule) if whole else relative_rms(got, golden)
     floor = bundle.floor(tap, dtype)
-    verdict = verdict_of(error / floor)
+    verdict = grade_of(error / floor)
     difference = np.abs(np.asarray(got, np.float64) - golden)
     worst = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))
     row: int | None = None
@@ -101,9 +100,9 @@ def judge_tap(bundle: Bundle, candidate: Candidate, tap: str, dtype: str) -> Tap
     if verdict != "ok":
         row = rows[first_bad_row(tap, got, golden, floor)]
         phase = bundle.schedule.phase(row)
-    says = "" if verdict == "ok" else narrower_than_declared(got, dtype)
+    detail = "" if verdict == "ok" else narrower_than_declared(got, dtype)
     largest = float(difference.max())
-    return TapVerdict(tap, verdict, error, floor, largest, worst, row, phase, says=says)
+    return TapVerdict(tap, verdict, error, floor, largest, worst, row, phase, detail=detail)
 
 
 def check_rows(bundle: Bundle, candidate: Candidate) -> None:

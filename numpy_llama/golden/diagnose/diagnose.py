@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from ...formats.checkpoint import expected_shapes
 from ...model import Llama
+from ..candidate.candidate import Candidate
 from ..candidate.normalise import recognise
 from ..compare.compare import check_rows, judge
-from ..compare.verdict import DIVERGENT, Candidate, Diagnosis, Report
+from ..compare.verdict import Diagnosis, Report
 from ..record.bundle import Bundle
 from ..record.detectability import Progress, no_progress
+from ..replay.metrics import DIVERGENT
 from ..replay.precision import check_dtype
 from .evidence import gather
 from .isolate import isolate
@@ -38,11 +40,11 @@ def named(explaining: list[Trial], others: list[Trial], stage: str | None, tried
     )
 
 
-def unexplained(trials: list[Trial], stage: str | None, tried: int, says: str = "") -> Diagnosis:
+def unexplained(trials: list[Trial], stage: str | None, tried: int, detail: str = "") -> Diagnosis:
     """The diagnosis when none does: the nearest is told, but not named."""
     nearest = min(trials, key=lambda trial: trial.residual, default=None)
     runner_up = nearest.suspect() if nearest else None
-    return Diagnosis("unexplained", (), runner_up, stage, tried, says)
+    return Diagnosis("unexplained", (), runner_up, stage, tried, detail)
 
 
 def affordable(search: Search) -> int:
@@ -99,8 +101,8 @@ def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosi
     """Singles, then pairs of which one explains the beginning, then pairs in one stage."""
     base = search.refine(())
     if base.residual <= DIVERGENT:
-        says = "what was given agrees with the model: it is only not all, or not in its shape"
-        return unexplained([], stage, 0, says)
+        detail = "what was given agrees with the model: it is only not all, or not in its shape"
+        return unexplained([], stage, 0, detail)
     singles = search.extend(base)
     tried = len(singles)
     found = [trial for trial in singles if explains(trial, base)]
@@ -142,8 +144,8 @@ def diagnose(
     stage = bad.tap if bad else None
     evidence = gather(bundle, candidate)
     if not evidence.values:
-        says = "nothing that was given can be compared with a run of the model"
-        return dataclasses.replace(report, diagnosis=unexplained([], stage, 0, says))
+        detail = "nothing that was given can be compared with a run of the model"
+        return dataclasses.replace(report, diagnosis=unexplained([], stage, 0, detail))
     floors = {tap: bundle.floor(tap, dtype) for tap in evidence.values}
     search = Search(model, bundle.schedule, evidence, floors, dtype, progress)
     return dataclasses.replace(report, diagnosis=search_for_faults(search, stage, deep))

@@ -8,11 +8,12 @@ import numpy as np
 
 from ...config import LlamaConfig
 from ...taps import tap_names
+from ..candidate.candidate import Candidate
 from ..candidate.normalise import given_rows
-from ..compare.verdict import Candidate
-from ..record.bundle import Bundle, tap_shape
+from ..record.bundle import Bundle
 from ..replay.metrics import relative_rms, tap_error
-from ..replay.replay import Schedule, by_key, last_rows, row_axis, rows_of, visible
+from ..replay.rows import by_key, last_rows, row_axis, rows_of, tap_shape, visible
+from ..replay.schedule import Schedule
 
 Taps = Mapping[str, np.ndarray]
 

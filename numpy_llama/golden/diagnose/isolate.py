@@ -17,14 +17,15 @@ from ...model import LayerWeights, Llama, linear
 from ...norm import rms, rms_norm
 from ...rope import rotate
 from ...taps import tap_names
+from ..candidate.candidate import Candidate
 from ..candidate.normalise import comparable
-from ..compare.scalars import verdict_of
-from ..compare.verdict import Candidate, Isolated
+from ..compare.verdict import Isolated
 from ..record.bundle import Bundle
-from ..record.record import steadied
-from ..replay.metrics import tap_error
+from ..replay.metrics import grade_of, smoothed, tap_error
 from ..replay.precision import in_dtype
-from ..replay.replay import Schedule, run, visible
+from ..replay.replay import run
+from ..replay.rows import visible
+from ..replay.schedule import Schedule
 
 Taps = Mapping[str, np.ndarray]
 
@@ -166,8 +167,8 @@ def isolate(model: Llama, bundle: Bundle, candidate: Candidate, dtype: str) -> t
     errors = recompute(exact, bundle.schedule, given)
     ours = run(in_dtype(model, dtype), bundle.schedule, names)
     measured = recompute(exact, bundle.schedule, ours)
-    floors = steadied({tap: error for tap, (error, _) in measured.items()}, dtype)
+    floors = smoothed({tap: error for tap, (error, _) in measured.items()}, dtype)
     return tuple(
-        Isolated(tap, verdict_of(error / floors[tap]), error, floors[tap], inputs)
+        Isolated(tap, grade_of(error / floors[tap]), error, floors[tap], inputs)
         for tap, (error, inputs) in errors.items()
     )

@@ -102,9 +102,9 @@ def export_npy(bundle: Bundle, taps: Taps, directory: Path) -> str:
 def export_f32(bundle: Bundle, taps: Taps, directory: Path) -> str:
     for name, array in taps.items():
         (directory / f"{name}.f32").write_bytes(array.astype("<f4").tobytes())
-    says = "IEEE 754 binary32, little-endian, the last axis fastest, no header"
-    write_index(directory, {"encoding": says, **description(bundle, taps)})
-    return says
+    detail = "IEEE 754 binary32, little-endian, the last axis fastest, no header"
+    write_index(directory, {"encoding": detail, **description(bundle, taps)})
+    return detail
 
 
 def export_hex(bundle: Bundle, taps: Taps, directory: Path, word: str) -> str:
@@ -116,10 +116,10 @@ def export_hex(bundle: Bundle, taps: Taps, directory: Path, word: str) -> str:
     tokens = np.array(bundle.schedule.tokens)
     (directory / "tokens.hex").write_bytes(hex_words(tokens, 8))
     saturated = {name: count for name, count in outside.items() if count}
-    about = {"word": word, "encoding": encoding.says, "digits": encoding.digits}
+    about = {"word": word, "encoding": encoding.detail, "digits": encoding.digits}
     write_index(directory, about | {"saturated": saturated} | description(bundle, taps))
     lost = f"; {sum(saturated.values())} values did not fit" if saturated else ""
-    return encoding.says + lost
+    return encoding.detail + lost
 
 
 def c_literal(value: float) -> str:

@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ...model import Llama
-from ..compare.verdict import DIVERGENT
 from ..faults import CATALOGUE, Fault
 from ..record.bundle import Bundle
 from ..record.detectability import MOST, fault_errors
+from ..replay.metrics import DIVERGENT, floors
 from ..replay.precision import in_dtype
-from ..report.diagnosis import floors
 
 # Called with how many trials are done, of how many, and what the last was.
 Progress = Callable[[int, int, str], None]
@@ -76,13 +75,13 @@ def coverage(
 def line(one: Covered) -> str:
     """Which cases show a fault."""
     tried = len(one.ratios)
-    says = "" if one.right else "NOT SHOWN"
+    detail = "" if one.right else "NOT SHOWN"
     if one.by:
         shown = ", ".join(one.by[:3]) + (", …" if len(one.by) > 3 else "")
-        says = f"{shown} ({floors(one.ratios[one.by[0]])} floors in the first)"
+        detail = f"{shown} ({floors(one.ratios[one.by[0]])} floors in the first)"
     if one.fault.harmless:
-        says = f"harmless, but for {says}" if one.by else "harmless"
-    return f"{one.fault.id:<28} {len(one.by):>2}/{tried:<2}  {says}"
+        detail = f"harmless, but for {detail}" if one.by else "harmless"
+    return f"{one.fault.id:<28} {len(one.by):>2}/{tried:<2}  {detail}"
 
 
 def table(found: list[Covered]) -> str:

@@ -32,7 +32,7 @@ from ...rope import half_split_from_adjacent
 from ..export.export import new_directory
 from ..record.bundle import Bundle, load
 from ..record.record import record
-from ..replay.replay import Schedule
+from ..replay.schedule import Schedule
 from .cases import CASES, Case
 
 VERSION = 1

@@ -13,7 +13,8 @@ from ..check import judge
 from ..compare.compare import compare
 from ..compare.verdict import Report
 from ..record.bundle import load
-from ..report.diagnosis import diagnosis_title, floors
+from ..replay.metrics import floors
+from ..report.diagnosis import diagnosis_title
 from ..report.text import headline
 from .kit import FORMATS, Entry
 from .process import Ended, execute, filled, split_command
@@ -30,7 +31,7 @@ class Result:
     name: str
     status: Status
     seconds: float = 0.0  # of the command
-    says: str = ""  # one sentence
+    detail: str = ""  # one sentence
     report: Report | None = None
 
 
@@ -165,7 +166,7 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
     model = model_in(entry, plan.format)
     if model is None:
         why = entry.not_held.get(plan.format, f"not in the format {plan.format}")
-        return Result(entry.name, "skipped", says=why)
+        return Result(entry.name, "skipped", detail=why)
     folder = plan.work / entry.name
     folder.mkdir(parents=True)
     began = time.monotonic()

@@ -20,9 +20,10 @@ from ...formats.checkpoint import StoredTensor
 from ...formats.huggingface.safetensors import read_file, write_file
 from ...formats.storage.files import open_regular, read_small, writing
 from ...formats.storage.strict_json import parse_json, shown
-from ...taps import tap_axes, tap_names
+from ...taps import tap_names
 from ..replay.precision import MEASURED, UNIT_ROUNDOFF, check_dtype
-from ..replay.replay import Schedule
+from ..replay.rows import tap_shape
+from ..replay.schedule import Schedule
 
 VERSION = 1
 JSON, VALUES = "golden.json", "golden.safetensors"
@@ -30,7 +31,7 @@ MAX_JSON = 64 << 20
 
 
 @dataclass(frozen=True)
-class Sight:
+class Detection:
     """Whether a golden can see a fault at a dtype: where first, and how many floors large."""
 
     visible: bool
@@ -50,7 +51,7 @@ class Bundle:
     floors: Mapping[str, Mapping[str, float]]  # dtype → tap → relative RMS error
     logit_noise: Mapping[str, float]  # dtype → largest absolute error of a logit
     margins: tuple[float, ...]  # per row: how far the largest logit is above the second
-    detectability: Mapping[str, Mapping[str, Sight]]  # fault → dtype
+    detectability: Mapping[str, Mapping[str, Detection]]  # fault → dtype
     weights_sha256: str
     source: str  # the model, as it was named when this was recorded
     environment: Mapping[str, str]
@@ -88,8 +89,8 @@ class Bundle:
         fields["config"] = dataclasses.asdict(self.config)
         fields["schedule"] = dataclasses.asdict(self.schedule)
         fields["detectability"] = {
-            fault: {dtype: dataclasses.asdict(sight) for dtype, sight in sights.items()}
-            for fault, sights in self.detectability.items()
+            fault: {dtype: dataclasses.asdict(detection) for dtype, detection in detections.items()}
+            for fault, detections in self.detectability.items()
         }
         rows = [{"position": p, "phase": phase} for p, phase in self.positions()]
         return {"version": VERSION, **fields, "rows": rows, "values_sha256": values_sha256}
@@ -110,21 +111,6 @@ class StoredValues(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.order)
-
-
-def tap_shape(name: str, config: LlamaConfig, T: int) -> tuple[int, ...]:
-    """The shape of a joined tap of T rows."""
-    sizes = {
-        "L": T,
-        "S": T,
-        "D": config.dim,
-        "F": config.hidden_dim,
-        "V": config.vocab_size,
-        "H": config.n_heads,
-        "K": config.n_kv_heads,
-        "hd": config.head_dim,
-    }
-    return tuple(sizes[axis] for axis in tap_axes(name))
 
 
 def file_sha256(path: Path) -> str:
@@ -175,8 +161,8 @@ def parse_fields(content: dict[str, Any]) -> dict[str, Any]:
         "logit_noise": {dtype: float(content["logit_noise"][dtype]) for dtype in MEASURED},
         "margins": tuple(float(gap) for gap in content["margins"]),
         "detectability": {
-            fault: {dtype: Sight(**sight) for dtype, sight in sights.items()}
-            for fault, sights in content["detectability"].items()
+            fault: {dtype: Detection(**detection) for dtype, detection in detections.items()}
+            for fault, detections in content["detectability"].items()
         },
         "weights_sha256": str(content["weights_sha256"]),
         "source": str(content["source"]),

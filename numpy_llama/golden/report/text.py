@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 from ...taps import TAPS
 from ..compare.verdict import (
-    DIVERGENT,
-    SUSPICIOUS,
     GreedyVerdict,
     LogitsVerdict,
     Report,
     TapVerdict,
     Verdict,
 )
-from .diagnosis import about_diagnosis, floors
+from ..replay.metrics import DIVERGENT, SUSPICIOUS, floors
+from .diagnosis import about_diagnosis
 
 # The worst first: what a line that stands for several taps says.
 SEVERITY: tuple[Verdict, ...] = (
@@ -67,7 +66,7 @@ def place(tap: TapVerdict) -> str:
     parts = [f"layer {tap.tap.split('.')[1]}"] if tap.tap.startswith("layers.") else []
     if tap.first_bad_row is not None:
         parts.append(f"from row {tap.first_bad_row} ({tap.phase})")
-    return ", ".join(parts + ([tap.says] if tap.says else []))
+    return ", ".join(parts + ([tap.detail] if tap.detail else []))
 
 
 def table(lines: Iterable[Line]) -> list[str]:
