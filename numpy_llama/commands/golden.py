@@ -242,19 +242,23 @@ def check(
     not be judged: a file is missing or broken, or the options are wrong.
     """
     with exit_2_on_errors():
-        from ..golden import compare, load
-        from ..golden.candidate.read import read_candidate
-        from ..golden.check import judge
+        from ..golden import as_text, load
+        from ..golden import check as check_golden
         from ..golden.report.json import as_json as report_json
-        from ..golden.report.text import as_text
 
         bundle = load(golden)
-        given = read_candidate(candidate, bundle, dtype, names)
-        if no_diagnosis:
-            report = compare(bundle, given, required=require)
-        else:
-            with telling("trying faults") as progress:
-                report = judge(bundle, given, require, model, deep, progress)
+        with telling("trying faults") as progress:
+            report = check_golden(
+                bundle,
+                candidate,
+                dtype,
+                names,
+                require,
+                model,
+                name_mistakes=not no_diagnosis,
+                deep=deep,
+                progress=progress,
+            )
         if html is not None:
             write_html(html, report, bundle, candidate)
         print(json.dumps(report_json(report), indent=1) if as_json else as_text(report))

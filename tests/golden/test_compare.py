@@ -8,12 +8,13 @@ import pytest
 
 from numpy_llama.errors import InputError
 from numpy_llama.golden.candidate.candidate import Candidate
-from numpy_llama.golden.compare.compare import compare
 from numpy_llama.golden.compare.verdict import Report, TapVerdict
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.record import record
 from numpy_llama.golden.replay.precision import in_dtype, round_to_bfloat16
 from numpy_llama.golden.replay.replay import run
+from numpy_llama.golden.replay.rows import rows_of
+from tests.golden.dumps import compare
 from tests.models import random_model, random_tokens, tiny_config
 
 CONFIG = tiny_config(n_layers=2)
@@ -277,3 +278,27 @@ def test_a_bundle_without_intermediates_judges_logits() -> None:
     golden: Bundle = record(MODEL, GOLDEN.schedule.tokens[:9], 3, taps=["logits"], detect=False)
     report = compare(golden, Candidate(RIGHT, "float32"))
     assert report.summary == "passed" and "embed" in report.unknown
+
+
+P = 9  # rows of the prompt; three decode steps follow
+
+
+@pytest.mark.parametrize(
+    "rows, said",
+    [
+        (range(P - 1, T), "the last row of the prompt and the decode rows, 8 … 11"),
+        (range(P - 1, P + 1), "the last row of the prompt and the decode rows, 8 … 9"),
+        (range(P, T), "the decode rows, 9 … 11"),
+        (range(P - 1, P), "the last row of the prompt, 8 … 8"),
+    ],
+)
+def test_what_a_generate_loop_computes_is_accepted_and_said(rows: range, said: str) -> None:
+    taps = ("layers.0.q_rot", "logits", "layers.1.probs")
+    given = {tap: rows_of(tap, RIGHT[tap], rows) for tap in taps}
+    given["layers.1.probs"] = given["layers.1.probs"][:, :, : rows[-1] + 1]
+    report = judged(given)
+    assert report.summary == "passed" and report.exit_code == 0
+    assert any(said in note for note in report.notes), report.notes
+    wrong = given | {"logits": rows_of("logits", RIGHT["logits"], rows) * 1.001}
+    bad = verdict(judged(wrong), "logits")
+    assert bad.verdict == "divergent" and bad.first_bad_row == rows[0]

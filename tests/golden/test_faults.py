@@ -5,9 +5,8 @@ import functools
 import numpy as np
 import pytest
 
+from numpy_llama.golden import check
 from numpy_llama.golden.candidate.candidate import Candidate
-from numpy_llama.golden.compare.compare import compare
-from numpy_llama.golden.diagnose.diagnose import diagnose
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.faults.attention import Attention
 from numpy_llama.golden.record.bundle import Bundle
@@ -19,6 +18,7 @@ from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.rows import last_rows
 from numpy_llama.golden.replay.schedule import Schedule
 from numpy_llama.model import Llama
+from tests.golden.dumps import compare
 from tests.models import ROPES, random_model, random_tokens, tiny_config
 
 # θ and ε are none of the usual ones, so that every other value of them is a fault.
@@ -60,7 +60,7 @@ def candidate_with(fault: str, golden: Bundle, model: Llama, dtype: str) -> Cand
 def test_a_fault_is_named_from_its_own_float32_run(fault: str) -> None:
     name = config_for(fault)
     golden, model = golden_of(name), model_of(name)
-    report = diagnose(golden, candidate_with(fault, golden, model, "float32"), model)
+    report = check(golden, candidate_with(fault, golden, model, "float32"), model=model)
     assert report.diagnosis is not None
     if CATALOGUE[fault].harmless:
         assert report.summary == "passed" and any(fault in note for note in report.notes)

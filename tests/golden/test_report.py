@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from numpy_llama.golden import Candidate, Report, compare, diagnose
+from numpy_llama.golden import Candidate, Report, check
 from numpy_llama.golden.compare.verdict import Diagnosis, Suspect, TapVerdict
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.replay.metrics import floors
@@ -17,14 +17,14 @@ from numpy_llama.golden.report.html import as_html
 from numpy_llama.golden.report.json import as_json
 from numpy_llama.golden.report.text import as_text, folded, headline
 from numpy_llama.loading.weights import load_model
-from tests.golden.dumps import dump, folder, golden
+from tests.golden.dumps import compare, dump, folder, golden
 
 
 @functools.cache
 def report_of(*faults: str, taps: tuple[str, ...] = ()) -> Report:
     values = {name: array for name, array in dump(*faults).items() if not taps or name in taps}
     model = load_model(folder() / "model")
-    return diagnose(golden(), Candidate(values, "float32"), model)
+    return check(golden(), Candidate(values, "float32"), model=model)
 
 
 def test_a_pass_is_said_first_and_shortly():

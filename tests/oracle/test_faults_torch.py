@@ -14,16 +14,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from numpy_llama.golden import check  # noqa: E402
 from numpy_llama.golden.candidate.candidate import Candidate  # noqa: E402
-from numpy_llama.golden.compare.compare import compare  # noqa: E402
 from numpy_llama.golden.compare.verdict import Report  # noqa: E402
-from numpy_llama.golden.diagnose.diagnose import diagnose  # noqa: E402
 from numpy_llama.golden.diagnose.search import Search  # noqa: E402
 from numpy_llama.golden.faults import CATALOGUE, Fault  # noqa: E402
 from numpy_llama.golden.record.bundle import Bundle  # noqa: E402
 from numpy_llama.golden.record.record import record  # noqa: E402
 from numpy_llama.golden.replay.replay import Observer, observe_nothing  # noqa: E402
 from numpy_llama.model import Llama  # noqa: E402
+from tests.golden.dumps import compare  # noqa: E402
 from tests.models import weights_of  # noqa: E402
 
 from .torch_faults import (  # noqa: E402
@@ -88,7 +88,7 @@ def diagnosed(
     values = candidate(case(name), *bugs, dtype=DTYPES[dtype])
     if taps is not None:
         values = {tap: values[tap] for tap in taps}
-    return diagnose(golden(name), Candidate(values, dtype), reference(name))
+    return check(golden(name), Candidate(values, dtype), model=reference(name))
 
 
 def outcome(report: Report, *bugs: str) -> str:
@@ -137,7 +137,9 @@ def test_a_sliding_window_is_named_once_the_context_is_longer(
     bundle = record(model, this.chunks[0], DECODE, taps=taps, detect=False)
     for bugs in ((), ("window-4096",)):
         values = candidate(this, *bugs)
-        report = diagnose(bundle, Candidate({tap: values[tap] for tap in taps}, "float32"), model)
+        report = check(
+            bundle, Candidate({tap: values[tap] for tap in taps}, "float32"), model=model
+        )
         assert outcome(report, *bugs) == ("named" if bugs else "passed")
 
 

@@ -57,7 +57,7 @@ PARTS: Mapping[str, Part] = {
 }
 
 
-def judge_scalar(
+def compare_scalar(
     bundle: Bundle, tap: str, part: str, given: float | list[float], dtype: str
 ) -> TapVerdict:
     """Judge one number, or a few, of a tap."""

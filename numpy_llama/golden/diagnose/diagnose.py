@@ -3,18 +3,14 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
 
 from ...formats.checkpoint import expected_shapes
 from ...model import Llama
 from ..candidate.candidate import Candidate
-from ..candidate.normalise import recognise
-from ..compare.compare import check_rows, judge
 from ..compare.verdict import Diagnosis, Report
 from ..record.bundle import Bundle
 from ..record.detectability import Progress, no_progress
 from ..replay.metrics import DIVERGENT
-from ..replay.precision import check_dtype
 from .evidence import gather
 from .isolate import isolate
 from .search import Search, Trial, explains, indistinguishable
@@ -119,33 +115,29 @@ def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosi
 
 
 def diagnose(
-    bundle: Bundle,
+    golden: Bundle,
     candidate: Candidate,
+    report: Report,
     model: Llama,
-    dtype: str | None = None,
-    required: Sequence[str] = ("logits",),
     deep: bool = False,
     progress: Progress = no_progress,
 ) -> Report:
-    """Judge a candidate as `compare` does, and if it diverged, say where and with which mistake.
+    """The report of a candidate that diverged, with where it first did, and by which mistake.
 
-    model: the golden's, as `load_reference` finds it. deep: also try every pair of faults. Raises
-    InputError as `compare` does.
+    report: what `compare` made of the normalised candidate. model: the golden's. deep: also try
+    every pair of faults.
     """
-    dtype = check_dtype(dtype or candidate.dtype)
-    check_rows(bundle, candidate)
-    candidate = recognise(bundle, candidate, dtype)
-    report = judge(bundle, candidate, dtype, required)
-    if report.summary != "diverged":
-        return dataclasses.replace(report, diagnosis=Diagnosis("correct"))
-    isolated = isolate(model, bundle, candidate, dtype)
+    dtype = report.dtype
+    evidence = gather(golden, candidate.values, candidate.rows)
+    isolated = isolate(model, evidence, dtype)
     report = dataclasses.replace(report, isolated=isolated)
     bad = report.first_bad_operation or report.first_divergent
     stage = bad.tap if bad else None
-    evidence = gather(bundle, candidate)
-    if not evidence.values:
+    if evidence.values:
+        floors = {tap: golden.floor(tap, dtype) for tap in evidence.values}
+        search = Search(model, golden.schedule, evidence, floors, dtype, progress)
+        diagnosis = search_for_faults(search, stage, deep)
+    else:
         detail = "nothing that was given can be compared with a run of the model"
-        return dataclasses.replace(report, diagnosis=unexplained([], stage, 0, detail))
-    floors = {tap: bundle.floor(tap, dtype) for tap in evidence.values}
-    search = Search(model, bundle.schedule, evidence, floors, dtype, progress)
-    return dataclasses.replace(report, diagnosis=search_for_faults(search, stage, deep))
+        diagnosis = unexplained([], stage, 0, detail)
+    return dataclasses.replace(report, diagnosis=diagnosis)

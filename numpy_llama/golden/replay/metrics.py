@@ -11,6 +11,7 @@ from .schedule import Schedule
 
 # How many floors an error may be: up to the first it is noise, above the second it is not.
 SUSPICIOUS, DIVERGENT = 3.0, 10.0
+CLEARLY = 0.5  # of two readings, the one whose error is below this share of the other's is right
 
 Grade = Literal["ok", "suspicious", "divergent"]
 

@@ -1,6 +1,7 @@
 """The rows of a tap: one for each position, those of all forward calls joined."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -61,8 +62,11 @@ def empty_joined(name: str, array: np.ndarray, T: int) -> np.ndarray:
     return np.zeros((T, *array.shape[1:]), array.dtype)
 
 
-def rows_of(name: str, array: np.ndarray, rows: slice | list[int]) -> np.ndarray:
-    """Some rows of a joined tap."""
+def rows_of(name: str, array: np.ndarray, rows: slice | Sequence[int]) -> np.ndarray:
+    """Some rows of a joined tap: a view, if they are consecutive."""
+    if not isinstance(rows, slice):
+        consecutive = list(rows) == list(range(rows[0], rows[0] + len(rows))) if rows else False
+        rows = slice(rows[0], rows[0] + len(rows)) if consecutive else list(rows)
     return array[:, rows] if row_axis(name) == 1 else array[rows]
 
 
