@@ -5,8 +5,6 @@ golden.safetensors  the taps, float64 rounded to float32
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from ...config import LlamaConfig, RopeScaling
 from ...errors import InputError, LlamaError
 from ...formats.checkpoint import StoredTensor
 from ...formats.huggingface.safetensors import read_file, write_file
-from ...formats.storage.files import open_regular, read_small, writing
+from ...formats.storage.files import read_small, sha256_of, write_json
 from ...formats.storage.strict_json import parse_json, shown
 from ...taps import tap_names
 from ..replay.precision import MEASURED, UNIT_ROUNDOFF, check_dtype
@@ -78,9 +76,7 @@ class Bundle:
             for name, array in self.values.items()
         ]
         digest = write_file(directory / VALUES, tensors, {"format": "numpy_llama golden"})
-        text = json.dumps(self.as_json(digest), indent=1, ensure_ascii=False)
-        with writing(directory / JSON) as file:
-            file.write(text.encode() + b"\n")
+        write_json(directory / JSON, self.as_json(digest), indent=1)
 
     def as_json(self, values_sha256: str) -> dict[str, Any]:
         """All but the values."""
@@ -113,15 +109,6 @@ class StoredValues(Mapping[str, np.ndarray]):
         return len(self.order)
 
 
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def load(directory: Path) -> Bundle:
     """Read a golden. Raises InputError or CheckpointError for one that is broken."""
     path = directory / JSON
@@ -137,7 +124,7 @@ def load(directory: Path) -> Bundle:
         raise InputError(f"{path}: is not a whole golden: {type(wrong).__name__} {wrong}") from None
     except LlamaError as wrong:
         raise InputError(f"{path}: {wrong}") from None
-    if file_sha256(directory / VALUES) != content.get("values_sha256"):
+    if sha256_of(directory / VALUES) != content.get("values_sha256"):
         raise InputError(f"{directory / VALUES}: is not the file that {JSON} was written with")
     values = read_values(directory / VALUES, fields["config"], len(fields["schedule"].tokens))
     return Bundle(values=values, **fields)

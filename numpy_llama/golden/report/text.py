@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...taps import TAPS
+from ...wording import listed
 from ..compare.verdict import (
     GreedyVerdict,
     LogitsVerdict,
@@ -184,21 +185,14 @@ def about_scalars(report: Report) -> list[str]:
     ]
 
 
-def some(names: Iterable[str], most: int = 6) -> str:
-    """The first few, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def footnotes(report: Report) -> list[str]:
     """What was recognised, what was not looked at."""
     lines = [f"note: {note}" for note in report.notes]
     missing = [line.kind for line in folded(report.taps) if not line.given]
     if missing and len(missing) < len(folded(report.taps)):
-        lines.append(f"note: not given, so not judged: {some(missing, 8)}")
+        lines.append(f"note: not given, so not judged: {listed(missing, 8)}")
     if report.unknown:
-        lines.append(f"note: not taps of this golden, so ignored: {some(report.unknown)}")
+        lines.append(f"note: not taps of this golden, so ignored: {listed(report.unknown, 6)}")
     return lines
 
 
