@@ -17,7 +17,7 @@ from numpy_llama import Llama, LlamaConfig, Weights, attend_blocked, load_model
 from numpy_llama.formats.checkpoint import layer_shapes
 from numpy_llama.library import DEFAULT_MODEL, find_model
 from numpy_llama.memory import keep_freed_memory
-from numpy_llama.model import LayerWeights
+from numpy_llama.parameters import LayerWeights
 
 MATRICES = ("wq", "wk", "wv", "wo", "w_gate", "w_up", "w_down")
 ROUNDS = 9

@@ -11,7 +11,7 @@ from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.convert import Target, convert
 from numpy_llama.layer_stream import Scratch
 from numpy_llama.memory import free_memory, human, weight_memory
-from numpy_llama.model import LayerWeights
+from numpy_llama.parameters import LayerWeights
 from numpy_llama.weights import load_weights, model_of
 from tests.models import random_tensors, random_tokens, tiny_config
 from tests.tiny import checkpoint_of

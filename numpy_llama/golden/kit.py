@@ -26,7 +26,8 @@ from ..formats.huggingface import CONFIG, SINGLE, hf_name
 from ..formats.safetensors import write_file
 from ..formats.strict_json import parse_json, shown
 from ..model import Llama
-from ..rope import half_split_from_adjacent
+from ..parameters import rotated_heads
+from ..rope import half_split_rows
 from ..weights import load_model
 from .bundle import Bundle, load
 from .export import new_directory
@@ -49,10 +50,8 @@ Tensors = dict[str, np.ndarray]
 
 def half_split(name: str, array: np.ndarray, config: LlamaConfig) -> np.ndarray:
     """A tensor with RoPE's pairs as Hugging Face has them."""
-    heads = {"wq": config.n_heads, "bq": config.n_heads}
-    heads |= {"wk": config.n_kv_heads, "bk": config.n_kv_heads}
-    part = name.rpartition(".")[2]
-    return half_split_from_adjacent(array, heads[part]) if part in heads else array
+    heads = rotated_heads(name, config)
+    return half_split_rows(array, heads) if heads else array
 
 
 def write_hf(path: Path, config: LlamaConfig, tensors: Tensors) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from ..rope import frequencies, rotate, rotation_matrices
+from ..rope import adjacent, rotate, rotation_matrices
+from ..rope_scaling import frequencies
 from ..taps import tap_axes, tap_names
 from .bundle import Bundle, tap_shape
 from .measure import relative_rms, tap_error
@@ -117,11 +118,6 @@ def listed(names: Iterable[str]) -> str:
     """A few of the names, and how many more there are."""
     first, *rest = names
     return f"{first} and {len(rest)} more" if rest else first
-
-
-def adjacent(x: np.ndarray) -> np.ndarray:
-    """Features of each head from Hugging Face's order, 0 2 4 … 1 3 5 …, to ours."""
-    return x.reshape(*x.shape[:2], 2, -1).swapaxes(-1, -2).reshape(x.shape)
 
 
 def comparable(bundle: Bundle, candidate: Candidate, name: str) -> bool:
