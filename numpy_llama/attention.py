@@ -53,25 +53,26 @@ def attend(q: Array, k: Array, v: Array, tap: Tap = no_tap) -> Array:
     q: (L, H, hd), the last L of the S positions; k, v: (K, S, hd); returns (L, H, hd).
     Query head h reads key head h // G. Taps `scores` and `probs`. Vaswani et al. 2017, eq. 1.
 
-    Example: three positions, one head. The queries are zero, so that all keys match alike.
+    Example: two positions, one head. The queries are zero, so that all keys match alike: the
+    first position takes the value that it sees, the second the mean of both.
 
-    >>> q, k = np.zeros((3, 1, 2)), np.ones((1, 3, 2))
-    >>> v = np.array([[[3.0, 0.0], [5.0, 1.0], [10.0, 5.0]]])
-    >>> attend(q, k, v)[:, 0]
-    array([[3., 0.],
-           [4., 0.5],
-           [6., 2.]])
+    >>> q, k = np.zeros((2, 1, 2)), np.ones((1, 2, 2))
+    >>> attend(q, k, v=np.array([[[3.0, 0.0], [5.0, 1.0]]]))[:, 0]
+    array([[3. , 0. ],
+           [4. , 0.5]])
     """
     L, H, hd = q.shape
     K, S, _ = k.shape
 
     # For H = 4 and K = 2, so that G = 2:
     #
-    #      q (H, L, hd)             grouped (K, G·L, hd)     k (K, S, hd)        scores
-    #   ┌ head 0: L rows ┐       ┌ group 0:                ┌               ┐
-    #   ├ head 1: L rows ┤   →   │  G·L rows               │ head 0        │ᵀ  =  (G·L, S)
-    #   ├ head 2: L rows ┤       ├ group 1:            @   ├               ┤
-    #   └ head 3: L rows ┘       └  G·L rows               └ head 1        ┘ᵀ  =  (G·L, S)
+    #   ┌ q (H, L, hd) ──┐      ┌ grouped (K, G·L, hd) ┐      ┌ k (K, S, hd) ──┐
+    #   │ head 0: L rows │      │ heads 0 and 1:       │      │                │
+    #   │ head 1: L rows │  →   │ G·L rows             │  @   │ head 0: S rows │ᵀ
+    #   │ head 2: L rows │      ├──────────────────────┤      ├────────────────┤
+    #   │ head 3: L rows │      │ heads 2 and 3:       │      │                │
+    #   └────────────────┘  →   │ G·L rows             │  @   │ head 1: S rows │ᵀ
+    #                           └──────────────────────┘      └────────────────┘
     grouped = q.transpose(1, 0, 2).reshape(K, -1, hd)  # (K, G·L, hd)
     scores = grouped @ k.transpose(0, 2, 1) / math.sqrt(hd)  # (K, G·L, S)
     scores = scores.reshape(H, L, S)
