@@ -1,8 +1,8 @@
-"""RoPE over contexts longer than a model was trained on: four ways to lower its frequencies.
+"""RoPE for more positions than a model was trained on: four ways to lower its frequencies.
 
-A model that has only seen angles up to those of its first training is given more positions within
-them: all pairs slowed alike (linear), the slow ones most (dynamic NTK), or the slow ones only
-(Llama 3, YaRN). Skip this file on a first reading: plain RoPE is rope.py.
+At a position never seen, a pair would be turned by an angle never seen. So pairs are slowed: all of
+them alike (linear), the more the slower they are (dynamic NTK), or only the slow ones (Llama 3,
+YaRN), for the fast ones have been through every angle anyway. Skip this file on a first reading.
 """
 
 import math
