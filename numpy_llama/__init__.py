@@ -7,7 +7,7 @@
     tokens = tokenizer.encode("Once upon a time")
     logits = model.forward(tokens)  # (L, V)
 
-Reading order: norm, rope, attention, kv_cache, feed_forward, model.
+Reading order: taps, norm, rope, attention, kv_cache, feed_forward, parameters, model.
 """
 
 from importlib import import_module
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .generation import generate
     from .kv_cache import KVCache
     from .loading.weights import load_model, load_weights
-    from .model import LayerWeights, Llama, Weights
+    from .model import Llama
+    from .parameters import LayerWeights, Weights
     from .sampling import Sampling
     from .taps import TAPS, Recorder
     from .tokenizers import load_tokenizer
@@ -38,9 +39,9 @@ _HOME = {
     "open_checkpoint": "formats",
     "generate": "generation",
     "KVCache": "kv_cache",
-    "LayerWeights": "model",
+    "LayerWeights": "parameters",
     "Llama": "model",
-    "Weights": "model",
+    "Weights": "parameters",
     "Sampling": "sampling",
     "TAPS": "taps",
     "Recorder": "taps",

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import InputError, LlamaError, MissingExtraError
+
+Array = npt.NDArray[Any]  # NumPy's, or another library's that answers NumPy's protocols
 
 DEVICES = ("cpu", "cuda", "auto")
 
