@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .choices import DEVICES
 from .errors import InputError, LlamaError, MissingExtraError
-
-DEVICES = ("cpu", "cuda", "auto")
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,11 @@ class Llama:
             x = x[-1:]
         return self.head(x, tap)
 
+    def __repr__(self) -> str:
+        """Three lines; all fields would be thousands."""
+        dtype = self.weights.tok_embeddings.dtype
+        return f"{type(self).__name__} in {dtype}\n{self.config}"
+
     def check_tokens(self, tokens: Sequence[int] | np.ndarray) -> np.ndarray:
         """The ids as a host array (L,). On a GPU an id out of range would wrap without a word."""
         ids = np.asarray(tokens)

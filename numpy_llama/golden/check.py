@@ -7,8 +7,8 @@ from ..errors import LlamaError
 from .compare.compare import compare
 from .compare.verdict import Candidate, Report
 from .diagnose.diagnose import diagnose
+from .progress import Progress, no_progress
 from .record.bundle import Bundle
-from .record.detectability import Progress, no_progress
 from .record.reference import load_reference
 
 

@@ -10,8 +10,8 @@ from ...model import Llama
 from ..candidate.normalise import recognise
 from ..compare.compare import check_rows, judge
 from ..compare.verdict import DIVERGENT, Candidate, Diagnosis, Report
+from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
-from ..record.detectability import Progress, no_progress
 from ..replay.precision import check_dtype
 from .evidence import gather
 from .isolate import isolate

@@ -14,7 +14,7 @@ import numpy as np
 from ...model import Llama
 from ..compare.verdict import DIVERGENT, SUSPICIOUS, Suspect
 from ..faults import CATALOGUE, Fault
-from ..record.detectability import Progress
+from ..progress import Progress
 from ..record.record import steadied
 from ..replay.precision import UNIT_ROUNDOFF, in_dtype
 from ..replay.replay import Enough, Schedule, See, look_away, run

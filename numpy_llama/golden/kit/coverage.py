@@ -1,19 +1,17 @@
 """The proof of the conformance kit: which of its cases shows which fault, by its logits alone."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...model import Llama
 from ..compare.verdict import DIVERGENT
 from ..faults import CATALOGUE, Fault
+from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
 from ..record.detectability import MOST, fault_errors
 from ..replay.precision import in_dtype
 from ..report.diagnosis import floors
-
-# Called with how many trials are done, of how many, and what the last was.
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def ratio_in(bundle: Bundle, model: Llama, fault: Fault) -> float:
 
 def coverage(
     cases: Mapping[str, tuple[Llama, Bundle, bool]],
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = no_progress,
     faults: Mapping[str, Fault] = CATALOGUE,
 ) -> list[Covered]:
     """Try every fault on every case that can have it.

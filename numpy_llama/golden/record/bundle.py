@@ -69,8 +69,9 @@ class Bundle:
         rows = range(len(self.schedule.tokens))
         return [(row, self.schedule.phase(row)) for row in rows]
 
-    def save(self, directory: Path) -> None:
+    def save(self, directory: str | Path) -> None:
         """Write both files into `directory`, the values first; what is there is replaced."""
+        directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         tensors = [
             (name, "F32", array.shape, np.ascontiguousarray(array, np.float32))
@@ -136,8 +137,9 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def load(directory: Path) -> Bundle:
+def load(directory: str | Path) -> Bundle:
     """Read a golden. Raises InputError or CheckpointError for one that is broken."""
+    directory = Path(directory)
     path = directory / JSON
     if not path.is_file():
         raise InputError(f"{directory}: is not a golden: it has no {JSON}")

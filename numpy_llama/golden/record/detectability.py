@@ -1,7 +1,7 @@
 """Which faults a golden can see: a check that passes proves no more than that those are absent."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,19 +9,13 @@ from ...model import Llama
 from ...taps import tap_names
 from ..compare.verdict import DIVERGENT
 from ..faults import CATALOGUE, Fault
+from ..progress import Progress, no_progress
 from ..replay.metrics import tap_error
 from ..replay.precision import MEASURED, in_dtype
 from ..replay.replay import last_rows, run
 from .bundle import Bundle, Sight
 
-# Called with how many are done, of how many, and what the last was.
-Progress = Callable[[int, int, str], None]
-
 MOST = 1e12  # a ratio that is larger, or infinite, says no more than this
-
-
-def no_progress(done: int, total: int, what: str) -> None:
-    """The default: say nothing."""
 
 
 def fault_errors(bundle: Bundle, fault: Fault, model: Llama) -> dict[str, float]:

@@ -10,11 +10,12 @@ import numpy as np
 from ...errors import InputError, NumericError
 from ...model import Llama
 from ...taps import tap_names
+from ..progress import Progress, no_progress
 from ..replay.metrics import tap_error
 from ..replay.precision import MEASURED, UNIT_ROUNDOFF, in_dtype
 from ..replay.replay import Schedule, run
 from .bundle import Bundle
-from .detectability import Progress, detectability, no_progress
+from .detectability import detectability
 from .environment import environment
 
 Taps = dict[str, np.ndarray]
