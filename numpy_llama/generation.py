@@ -84,7 +84,7 @@ def generate(
         if cache.length == cache.capacity:
             return "context"
         # Who looks at the taps sees every row; else one row of logits is enough.
-        rows = model.forward(fed, cache, tap, last_only=tap is no_tap)
+        rows = model.forward(fed, cache, tap=tap, last_only=tap is no_tap)
         logits = to_host(rows[-1])
         check_finite(model, sequence, logits)
         token = sample(logits, settings, rng, seen=sequence)

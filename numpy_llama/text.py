@@ -187,6 +187,7 @@ class TextModel:
         """
         ids = self.ids_of(prompt)
         self.limit(ids, context)
+        self.llama.check_tokens(ids)  # all of them: one is looked up before it is fed
         cache = self.llama.new_cache(len(ids))
         found = [np.empty(0)]
         for start in range(0, len(ids) - 1, ROWS):

@@ -109,8 +109,18 @@ def test_statistics_go_to_stderr_and_to_a_file(model, tmp_path):
     stats = json.loads(target.read_text())
     assert stats["generated_tokens"] == 8 and stats["seed"] == 7
     assert stats["prompt_tokens"] == len(load_tokenizer(model).encode("once"))
+    assert stats.pop("finish_reason") == "length"
     assert all(value > 0 for key, value in stats.items() if key not in ("model", "seed"))
-    for word in ("load", "prompt", "first token", "generation 8 tokens", "MiB", "seed 7"):
+    words = (
+        "load",
+        "prompt",
+        "first token",
+        "generation 8 tokens",
+        "MiB",
+        "seed 7",
+        "finish length",
+    )
+    for word in words:
         assert word in result.stderr
     assert "seed" not in result.stdout
 

@@ -8,7 +8,7 @@ from ..backend import open_device
 from ..config import LlamaConfig
 from ..formats import open_checkpoint
 from ..model import Llama
-from .memory import free_memory, human, weight_memory
+from . import memory
 from .weights import model_of, numpy_dtype
 
 Say = Callable[[str], None]
@@ -21,13 +21,13 @@ def warn(line: str) -> None:
 
 def too_large(config: LlamaConfig, dtype: str, say: Say) -> bool:
     """Whether the weights would not fit in the free memory of the host, which is said."""
-    need = weight_memory(config, numpy_dtype(dtype).itemsize)
-    free = free_memory()
+    need = memory.weight_memory(config, numpy_dtype(dtype).itemsize)
+    free = memory.free_memory()
     if free is None or need.resident <= free:
         return False
     say(
-        f"streaming the weights: as {dtype} they take {human(need.resident)}, and only "
-        f"{human(free)} of memory are free"
+        f"streaming the weights: as {dtype} they take {memory.human(need.resident)}, and only "
+        f"{memory.human(free)} of memory are free"
     )
     return True
 
