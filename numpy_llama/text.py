@@ -65,7 +65,7 @@ class TextModel:
 
     def __repr__(self) -> str:
         """Three lines."""
-        return f"TextModel {self.path.name}, {self.llama!r}"
+        return f"TextModel {self.path}, {self.llama!r}"
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

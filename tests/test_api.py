@@ -67,7 +67,7 @@ def test_a_model_shows_three_lines(tmp_path):
         assert len(shown.splitlines()) == 3 and len(shown) < 300
         assert "3 layers of dim 24" in shown and "6 heads of head_dim 8 on 2" in shown
     assert "float64" in repr(random_model(tiny_config())) and "float32" in repr(m.llama)
-    assert repr(m).startswith("TextModel tiny")
+    assert repr(m).startswith(f"TextModel {tmp_path / 'tiny'}, Llama in float32")
 
 
 def test_every_path_may_be_a_text(tmp_path):

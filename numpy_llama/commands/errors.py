@@ -41,7 +41,7 @@ def one_sentence(
     except OSError as error:
         raise failure(sentence(error)) from None
     except MemoryError as error:
-        what = f"out of memory: {error or 'no more could be had'}; {less_memory}"
+        what = f"out of memory: {str(error) or 'no more could be had'}; {less_memory}"
         raise failure(what) from None
 
 
