@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,11 +52,13 @@ def text_after(path, prompt, ids):
 
 def test_generate_gives_the_text_and_what_it_took(m, path, greedy):
     prompt, ids = greedy
+    begun = time.perf_counter()
     r = m.generate(PROMPT, max_tokens=5)
     assert str(r) == r.text == text_after(path, prompt, ids[:5]) and f"{r}" == r.text
     assert (r.prompt_ids, r.ids) == (prompt, ids[:5])
     assert (r.prompt_tokens, r.generated_tokens, r.finish_reason) == (len(prompt), 5, "length")
-    assert len(r.times) == 5 and 0 < r.times[0] and r.times == sorted(r.times)
+    assert len(r.times) == 5 and r.times == sorted(r.times)
+    assert 0 < r.times[0] and r.times[-1] < time.perf_counter() - begun
     assert repr(r.text) in repr(r) and "length" in repr(r)
 
 
@@ -136,6 +140,7 @@ def test_a_seed_fixes_a_text_and_without_one_it_can_be_repeated(m):
         return m.generate(PROMPT, max_tokens=20, temperature=1.5, **how)
 
     assert draw(seed=1).text == draw(seed=1).text != draw(seed=2).text
+    assert draw(seed=0).seed == 0 and draw(seed=0).text == draw(seed=0).text
     first, second = draw(), draw()
     assert first.seed != second.seed and first.text != second.text
     assert draw(seed=first.seed).text == first.text
@@ -295,8 +300,9 @@ def test_load_takes_what_m_takes(path, tmp_path, monkeypatch):
     for source in (str(path), "mine", None):
         found = load(source)
         assert str(found.generate(PROMPT, max_tokens=4)) == expected
-    with pytest.raises(InputError, match="nowhere: no such file"):
-        load("nowhere")
+    for missing in ("nowhere", Path("nowhere"), Path("some/where")):
+        with pytest.raises(InputError, match="where: no such file"):
+            load(missing)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         load(tmp_path / "empty")
