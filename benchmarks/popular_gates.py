@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from numpy_llama.golden.compare.verdict import Candidate
-from numpy_llama.golden.diagnose.diagnose import diagnose
+from numpy_llama.golden import check
+from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.record import record
@@ -84,7 +84,7 @@ def last(rows: Evidence, n: int) -> Evidence:
 
 def golden_says(bundle: Bundle, model: Llama, values: dict[str, np.ndarray], fault: str) -> str:
     """What `golden check` answers: that it passes, or what it names."""
-    report = diagnose(bundle, Candidate(values, "float32"), model)
+    report = check(bundle, Candidate(values, "float32"), model=model)
     if report.summary == "passed":
         return PASSES
     found = report.diagnosis.suspects if report.diagnosis else ()

@@ -57,16 +57,9 @@ class Golden:
         if self.record:
             self.record_again(model)
             pytest.skip(f"recorded {self.directory} again")
-        from .golden.candidate.read import candidate_of, read_candidate
-        from .golden.check import judge
-        from .golden.report.text import as_text
+        from .golden import as_text, check
 
-        bundle = self.bundle
-        if isinstance(tensors, str | Path):
-            candidate = read_candidate(Path(tensors), bundle, dtype, names)
-        else:
-            candidate = candidate_of(tensors, bundle, dtype, names)
-        report = judge(bundle, candidate, require, model)
+        report = check(self.directory, tensors, dtype, names, require, model)
         if report.summary != "passed":
             raise AssertionError(as_text(report))
         return report

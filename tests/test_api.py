@@ -12,6 +12,7 @@ import pytest
 import numpy_llama as ll
 from numpy_llama import choices, golden
 from numpy_llama.formats.convert import convert
+from numpy_llama.golden.candidate.read import read_candidate
 from numpy_llama.golden.export import export
 from numpy_llama.golden.export.c_header import NAME, write_header
 from numpy_llama.golden.kit.cases import CASES
@@ -82,6 +83,10 @@ def test_every_path_may_be_a_text(tmp_path):
     again = golden.load(f"{at}/g")
     np.testing.assert_array_equal(again.values["logits"], bundle.values["logits"])
     export.export(bundle, f"{at}/dump", "npy")
+    assert golden.check(f"{at}/g", f"{at}/dump").summary == "passed"
+    assert (
+        read_candidate(f"{at}/dump", bundle.config.n_layers).values.keys() == bundle.values.keys()
+    )
     assert write_header(at) == tmp_path / NAME
     write_kit(f"{at}/kit", CASES[:1], detect=False)
     assert len(read_kit(f"{at}/kit")) == len(load_cases(f"{at}/kit")) == 1

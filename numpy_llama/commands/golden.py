@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -152,8 +152,8 @@ def export(
 
     if word != "float32" and to != "hex":
         raise click.UsageError("--word is of --to hex: the other formats hold float32")
-    says = export_golden(load(golden), output, to, list(taps), word, force)
-    click.echo(f"wrote {output}: {says}", err=True)
+    detail = export_golden(load(golden), output, to, list(taps), word, force)
+    click.echo(f"wrote {output}: {detail}", err=True)
 
 
 @golden.command()
@@ -195,14 +195,11 @@ def export(
 def check(
     golden: Path,
     candidate: Path,
-    dtype: str | None,
-    names: str | None,
     require: tuple[str, ...],
-    model: str | None,
     no_diagnosis: bool,
-    deep: bool,
     as_json: bool,
     html: Path | None,
+    **how: Any,
 ) -> None:
     """Judge CANDIDATE, and if it is wrong say where, and which known mistake it is.
 
@@ -213,19 +210,20 @@ def check(
     not be judged: a file is missing or broken, or the options are wrong.
     """
     with exit_2_on_errors():
-        from ..golden import compare, load
-        from ..golden.candidate.read import read_candidate
-        from ..golden.check import judge
+        from ..golden import as_text, load
+        from ..golden import check as check_golden
         from ..golden.report.json import as_json as report_json
-        from ..golden.report.text import as_text
 
         bundle = load(golden)
-        given = read_candidate(candidate, bundle, dtype, names)
-        if no_diagnosis:
-            report = compare(bundle, given, required=require)
-        else:
-            with telling("trying faults") as progress:
-                report = judge(bundle, given, require, model, deep, progress)
+        with telling("trying faults") as progress:
+            report = check_golden(
+                bundle,
+                candidate,
+                required=require,
+                name_mistakes=not no_diagnosis,
+                progress=progress,
+                **how,  # dtype, names, model, deep
+            )
         if html is not None:
             write_html(html, report, bundle, candidate)
         print(json.dumps(report_json(report), indent=1) if as_json else as_text(report))

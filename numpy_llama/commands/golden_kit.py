@@ -197,7 +197,8 @@ def run_cases(plan: "Plan", cases: "Sequence[Entry]", quiet: bool) -> "list[Resu
 def report(results: "list[Result]", junit_file: Path | None, as_json: bool) -> None:
     """Print the score, or all results as JSON; write the JUnit file if one is named."""
     from ..formats.storage.files import writing
-    from ..golden.kit.score import about_mistakes, junit, score_json, score_line
+    from ..golden.kit.junit import junit
+    from ..golden.kit.score import about_mistakes, score_json, score_line
 
     if junit_file is not None:
         with writing(junit_file) as file:

@@ -1,18 +1,20 @@
 """Golden outputs: what a correct Llama gives, and what is wrong with one that does not give it.
 
-bundle = record(model, prompt_ids)              a golden; bundle.save(directory), load(directory)
-report = compare(bundle, candidate)             right, or not: report.summary, report.taps
-report = diagnose(bundle, candidate, model)     and which known mistake: report.diagnosis
+golden = record(model, prompt_ids)      a golden; golden.save(directory), load(directory)
+report = check(golden, candidate)       right, or where it is wrong, and which known mistake it is
+print(as_text(report))
 """
 
-from .compare.compare import compare
-from .compare.verdict import Candidate, Diagnosis, Report
-from .diagnose.diagnose import diagnose
+from .candidate.candidate import Candidate
+from .check import check
+from .compare.verdict import Diagnosis, Report
 from .faults import CATALOGUE, Fault
 from .record.bundle import Bundle, load
 from .record.record import record
 from .record.reference import load_reference
-from .replay.replay import Schedule, run
+from .replay.replay import run
+from .replay.schedule import Schedule
+from .report.text import as_text
 
 __all__ = [
     "CATALOGUE",
@@ -22,8 +24,8 @@ __all__ = [
     "Fault",
     "Report",
     "Schedule",
-    "compare",
-    "diagnose",
+    "as_text",
+    "check",
     "load",
     "load_reference",
     "record",

@@ -1,38 +1,75 @@
-"""One judgement as users want it: compared, and if it diverged, diagnosed if that can be done."""
+"""One judgement, from what another program left to the report: the way through the rooms.
+
+read → normalise → compare → diagnose what diverged → report
+"""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from ..errors import LlamaError
+from ..model import Llama
+from .candidate.candidate import Candidate
+from .candidate.normalise import normalise
+from .candidate.read import read_candidate
 from .compare.compare import compare
-from .compare.verdict import Candidate, Report
+from .compare.verdict import Diagnosis, Report
 from .diagnose.diagnose import diagnose
 from .progress import Progress, no_progress
-from .record.bundle import Bundle
+from .record.bundle import Bundle, load
 from .record.reference import load_reference
+from .replay.precision import check_dtype
 
 
-def judge(
-    bundle: Bundle,
-    candidate: Candidate,
-    required: Sequence[str] = ("logits",),
-    model: str | None = None,
-    deep: bool = False,
-    progress: Progress = no_progress,
-) -> Report:
-    """Compare a candidate with a golden, and look for the mistake if it diverged.
+def find_reference(golden: Bundle, model: Llama | str | Path | None) -> Llama | str:
+    """The golden's model; where it is not there any more, a note that says so.
 
-    The mistake is found with the golden's model: `model`, or what it was recorded from. Where that
-    is not there any more the report says so; a `model` that is another raises InputError.
+    Raises LlamaError where `model` is named and is not there, or is another.
     """
-    report = compare(bundle, candidate, required=required)
-    if report.summary != "diverged":
-        return report
+    if isinstance(model, Llama):
+        return model
     try:
-        reference = load_reference(bundle, model)
+        return load_reference(golden, None if model is None else str(model))
     except LlamaError as error:
         if model is not None:
             raise
-        note = f"without a diagnosis, for which the golden's model is needed: {error}"
-        return dataclasses.replace(report, notes=(*report.notes, note))
-    return diagnose(bundle, candidate, reference, required=required, deep=deep, progress=progress)
+        return f"without a diagnosis, for which the golden's model is needed: {error}"
+
+
+def check(
+    golden: Bundle | str | Path,
+    candidate: Candidate | str | Path | Mapping[str, Any],
+    dtype: str | None = None,
+    names: str | None = None,
+    required: Sequence[str] = ("logits",),
+    model: Llama | str | Path | None = None,
+    name_mistakes: bool = True,
+    deep: bool = False,
+    progress: Progress = no_progress,
+) -> Report:
+    """Judge what another program gave, and if it diverged, say where and by which mistake.
+
+    golden: as loaded, or its directory. candidate: a file or a directory, arrays by name, or a
+    Candidate. dtype: what it computed in (default: as it is stored or declared). names: what it
+    calls the taps; see candidate/names.py. required: patterns of the taps, or "greedy", without
+    which nothing is passed. model: the golden's (default: where it was recorded from). deep: also
+    try every pair of faults. Raises InputError or CheckpointError for what cannot be judged.
+    """
+    if not isinstance(golden, Bundle):
+        golden = load(Path(golden))
+    if not isinstance(candidate, Candidate):
+        candidate = read_candidate(candidate, golden.config.n_layers, dtype, names)
+    candidate = dataclasses.replace(candidate, dtype=check_dtype(dtype or candidate.dtype))
+    candidate = normalise(golden, candidate)
+    report = compare(golden, candidate, required)
+    if not name_mistakes:
+        return report
+    if report.summary == "passed":
+        return dataclasses.replace(report, diagnosis=Diagnosis("correct"))
+    if report.summary != "diverged":
+        return report
+    reference = find_reference(golden, model)
+    if isinstance(reference, str):
+        return dataclasses.replace(report, notes=(*report.notes, reference))
+    return diagnose(golden, candidate, report, reference, deep, progress)

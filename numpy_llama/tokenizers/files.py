@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
-from ..formats.storage.files import foreign_content, read_small, writing
+from ..formats.storage.files import foreign_content, read_small, write_json, writing
 from ..formats.storage.strict_json import no_constant, unique
 
 MAX_VOCABULARY = 64 << 20  # bytes; the largest real tokenizer.json (256,000 tokens) has 33 million
@@ -65,4 +65,4 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_object(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON object for people and programs to read."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+    write_json(path, value)

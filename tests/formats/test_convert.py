@@ -20,6 +20,7 @@ from numpy_llama.formats.huggingface import read as huggingface
 from numpy_llama.formats.huggingface.read import CONFIG, INDEX, SINGLE, hf_name
 from numpy_llama.formats.huggingface.safetensors import read_header
 from numpy_llama.formats.storage import directory as growing
+from numpy_llama.formats.storage.files import sha256_of
 from numpy_llama.formats.storage.floats import bf16_to_f32, f64_to_f32_odd
 from numpy_llama.model import Llama
 from numpy_llama.rope import adjacent_from_half_split
@@ -442,7 +443,7 @@ def test_what_another_run_left_is_not_taken_up(
     for file in finished:  # as if they had been finished so: only the recipe tells
         (partial / file).write_bytes(b"stale")
     journal = json.loads((partial / growing.JOURNAL).read_text())
-    stale = {file: growing.sha256_of(partial / file) for file in finished}
+    stale = {file: sha256_of(partial / file) for file in finished}
     (partial / growing.JOURNAL).write_text(json.dumps(journal | {"finished": stale}))
     options: dict[str, Any] = {"shard_size": 20_000}
     if change == "dtype":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from numpy_llama.golden import Candidate, Report, check
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.record.bundle import Bundle, load
 from numpy_llama.golden.record.record import record
@@ -53,3 +54,8 @@ def write_npy(path: Path, taps: dict[str, np.ndarray]) -> Path:
     for name, array in taps.items():
         np.save(path / f"{name}.npy", array)
     return path
+
+
+def compare(golden: Bundle, candidate: Candidate | Path, **options: object) -> Report:
+    """The verdict on a candidate, without a diagnosis."""
+    return check(golden, candidate, name_mistakes=False, **options)  # type: ignore[arg-type]

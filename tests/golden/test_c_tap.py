@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from numpy_llama.commands import main
 from numpy_llama.formats.checkpoint import expected_shapes
 from numpy_llama.golden.export.c_header import write_header
-from numpy_llama.golden.record.record import named_arrays
+from numpy_llama.golden.record.fingerprint import named_arrays
 from numpy_llama.loading.weights import load_model
 from tests.golden.dumps import folder, golden
 

@@ -7,9 +7,9 @@ import pytest
 import safetensors.numpy
 
 from numpy_llama.errors import LlamaError
+from numpy_llama.golden import check
 from numpy_llama.golden.candidate.names import TABLES, find_names, translator
-from numpy_llama.golden.candidate.read import candidate_of, read_candidate
-from numpy_llama.golden.compare.compare import compare
+from numpy_llama.golden.candidate.read import read_candidate
 from numpy_llama.taps import tap_names
 from tests.golden.dumps import dump, golden, write_npy
 
@@ -18,7 +18,7 @@ LOGITS = "logits"
 
 def verdicts(path, **options):
     """The verdict of each tap that was given, and the report."""
-    report = compare(golden(), read_candidate(path, golden(), **options))
+    report = check(golden(), path, name_mistakes=False, **options)
     return {tap.tap: tap.verdict for tap in report.judged}, report
 
 
@@ -136,9 +136,9 @@ def test_greedy_ids_alone(tmp_path, change):
     ids = list(golden().greedy)
     ids[1] = (ids[1] + change) % golden().config.vocab_size
     path = write(tmp_path / "g.json", json.dumps({"greedy": ids}))
-    report = compare(golden(), read_candidate(path, golden()), required=["greedy"])
+    report = check(golden(), path, name_mistakes=False, required=["greedy"])
     assert report.summary == ("diverged" if change else "passed")
-    assert compare(golden(), read_candidate(path, golden())).summary == (
+    assert check(golden(), path, name_mistakes=False).summary == (
         "diverged" if change else "incomplete"
     )
 
@@ -146,18 +146,18 @@ def test_greedy_ids_alone(tmp_path, change):
 def test_greedy_ids_beside_arrays(tmp_path):
     write_npy(tmp_path / "d", {LOGITS: dump()[LOGITS]})
     np.save(tmp_path / "d" / "greedy.npy", np.array(golden().greedy))
-    assert read_candidate(tmp_path / "d", golden()).greedy == list(golden().greedy)
+    assert read_candidate(tmp_path / "d", 3).greedy == list(golden().greedy)
     np.savez(tmp_path / "e.npz", greedy=np.array(golden().greedy, np.int32), logits=dump()[LOGITS])
-    assert read_candidate(tmp_path / "e.npz", golden()).greedy == list(golden().greedy)
+    assert read_candidate(tmp_path / "e.npz", 3).greedy == list(golden().greedy)
     arrays = {"greedy": np.array(golden().greedy), LOGITS: dump()[LOGITS]}
     safetensors.numpy.save_file(arrays, tmp_path / "f.safetensors")
-    assert read_candidate(tmp_path / "f.safetensors", golden()).greedy == list(golden().greedy)
+    assert read_candidate(tmp_path / "f.safetensors", 3).greedy == list(golden().greedy)
 
 
 def test_other_tokens_are_said(tmp_path):
     write_npy(tmp_path / "d", {LOGITS: dump()[LOGITS]})
     np.save(tmp_path / "d" / "tokens.npy", np.array([1, *golden().schedule.tokens]))
-    assert "other tokens (15" in read_candidate(tmp_path / "d", golden()).notes[0]
+    assert "other tokens (15" in check(golden(), tmp_path / "d").notes[0]
 
 
 # ------------------------------------------------------------------ dtypes
@@ -172,8 +172,8 @@ def test_a_narrow_dtype_is_known_by_its_files(tmp_path, dtype):
     taps = {k: torch.from_numpy(v.copy()).to(kind) for k, v in dump(dtype=dtype).items()}
     save_file(taps, tmp_path / "d.safetensors")
     assert passes(tmp_path / "d.safetensors").dtype == dtype
-    assert compare(golden(), candidate_of(taps, golden())).summary == "passed"
-    assert candidate_of(taps, golden()).dtype == dtype
+    assert check(golden(), taps, name_mistakes=False).summary == "passed"
+    assert read_candidate(taps, 3).dtype == dtype
     # declared to be float32, the same values are not right
     assert verdicts(tmp_path / "d.safetensors", dtype="float32")[1].summary == "diverged"
 
@@ -263,7 +263,7 @@ def test_two_names_of_one_tap_are_refused(tmp_path):
     taps = {"model.layers.0.mlp": np.ones(1), "model.layers.0.mlp.down_proj": np.ones(1)}
     path = write_npy(tmp_path / "d", taps)
     with pytest.raises(LlamaError, match="both layers.0.ffn_out"):
-        read_candidate(path, golden(), names="transformers")
+        read_candidate(path, 3, names="transformers")
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"a": 1}', '{"a": "b", "a": "c"}'])
@@ -315,7 +315,7 @@ HOSTILE = {
 def test_a_broken_file_is_refused_in_one_sentence_that_names_it(tmp_path, name):
     path = write(tmp_path / name, HOSTILE[name])
     with pytest.raises(LlamaError) as error:
-        read_candidate(path, golden())
+        read_candidate(path, 3)
     assert name in str(error.value) and "\n" not in str(error.value)
     assert len(str(error.value)) < 500
 
@@ -323,16 +323,16 @@ def test_a_broken_file_is_refused_in_one_sentence_that_names_it(tmp_path, name):
 def test_an_empty_directory_and_a_missing_one_are_refused(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(LlamaError, match=str(path)):
-            read_candidate(path, golden())
+            read_candidate(path, 3)
 
 
 def test_a_name_given_twice_is_refused(tmp_path):
     write_npy(tmp_path / "d", {LOGITS: np.ones(1)})
     write(tmp_path / "d" / "logits.f32", raw([1]))
     with pytest.raises(LlamaError, match="twice"):
-        read_candidate(tmp_path / "d", golden())
+        read_candidate(tmp_path / "d", 3)
 
 
 def test_what_is_no_array_is_refused():
     with pytest.raises(LlamaError, match="logits"):
-        candidate_of({LOGITS: [[1, 2], [3]]}, golden())
+        read_candidate({LOGITS: [[1, 2], [3]]}, 3)

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError
-from numpy_llama.golden.compare.compare import compare
-from numpy_llama.golden.compare.verdict import Candidate, Report, TapVerdict
+from numpy_llama.golden.candidate.candidate import Candidate
+from numpy_llama.golden.compare.verdict import Report, TapVerdict
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.record import record
 from numpy_llama.golden.replay.precision import in_dtype, round_to_bfloat16
 from numpy_llama.golden.replay.replay import run
+from numpy_llama.golden.replay.rows import rows_of
+from tests.golden.dumps import compare
 from tests.models import random_model, random_tokens, tiny_config
 
 CONFIG = tiny_config(n_layers=2)
@@ -66,7 +68,7 @@ def test_a_missing_tap_is_said_and_a_missing_required_one_does_not_pass() -> Non
 def test_a_wrong_shape_does_not_pass() -> None:
     report = judged(with_tap("layers.0.gate", lambda a: a[:, :-1]))
     bad = verdict(report, "layers.0.gate")
-    assert bad.verdict == "wrong shape" and "(12, 39)" in bad.says and "(12, 40)" in bad.says
+    assert bad.verdict == "wrong shape" and "(12, 39)" in bad.detail and "(12, 40)" in bad.detail
     assert report.exit_code == 1
     assert verdict(judged(with_tap("logits", lambda a: a[1:])), "logits").verdict == "wrong shape"
 
@@ -82,7 +84,7 @@ def test_a_wrong_dtype_does_not_pass(dtype: type) -> None:
 def test_what_is_not_finite_does_not_pass(value: float) -> None:
     report = judged(with_tap("layers.1.up", at((3, 4), value)))
     bad = verdict(report, "layers.1.up")
-    assert bad.verdict == "not finite" and bad.worst == (3, 4) and "1 of 480" in bad.says
+    assert bad.verdict == "not finite" and bad.worst == (3, 4) and "1 of 480" in bad.detail
     assert report.summary == "diverged" and report.first_divergent == bad
 
 
@@ -128,7 +130,7 @@ def test_a_candidate_is_judged_at_the_dtype_that_it_declares() -> None:
     assert judged(narrow, "bfloat16").summary == "passed"
     report = judged(narrow, "float32")
     assert report.summary == "diverged"
-    assert "bfloat16" in verdict(report, "embed").says
+    assert "bfloat16" in verdict(report, "embed").detail
     with pytest.raises(InputError, match="int4"):
         judged(narrow, "int4")
 
@@ -269,10 +271,34 @@ def test_scalars_that_are_none_do_not_pass(value: object, expected: str) -> None
 
 def test_values_that_were_rounded_to_bfloat16_are_recognised() -> None:
     report = judged(with_tap("layers.0.v", round_to_bfloat16))
-    assert "bfloat16" in verdict(report, "layers.0.v").says
+    assert "bfloat16" in verdict(report, "layers.0.v").detail
 
 
 def test_a_bundle_without_intermediates_judges_logits() -> None:
     golden: Bundle = record(MODEL, GOLDEN.schedule.tokens[:9], 3, taps=["logits"], detect=False)
     report = compare(golden, Candidate(RIGHT, "float32"))
     assert report.summary == "passed" and "embed" in report.unknown
+
+
+P = 9  # rows of the prompt; three decode steps follow
+
+
+@pytest.mark.parametrize(
+    "rows, said",
+    [
+        (range(P - 1, T), "the last row of the prompt and the decode rows, 8 … 11"),
+        (range(P - 1, P + 1), "the last row of the prompt and the decode rows, 8 … 9"),
+        (range(P, T), "the decode rows, 9 … 11"),
+        (range(P - 1, P), "the last row of the prompt, 8 … 8"),
+    ],
+)
+def test_what_a_generate_loop_computes_is_accepted_and_said(rows: range, said: str) -> None:
+    taps = ("layers.0.q_rot", "logits", "layers.1.probs")
+    given = {tap: rows_of(tap, RIGHT[tap], rows) for tap in taps}
+    given["layers.1.probs"] = given["layers.1.probs"][:, :, : rows[-1] + 1]
+    report = judged(given)
+    assert report.summary == "passed" and report.exit_code == 0
+    assert any(said in note for note in report.notes), report.notes
+    wrong = given | {"logits": rows_of("logits", RIGHT["logits"], rows) * 1.001}
+    bad = verdict(judged(wrong), "logits")
+    assert bad.verdict == "divergent" and bad.first_bad_row == rows[0]

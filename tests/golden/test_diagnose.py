@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError
-from numpy_llama.golden.compare.verdict import Candidate, Diagnosis, Report
-from numpy_llama.golden.diagnose.diagnose import diagnose
+from numpy_llama.golden import check
+from numpy_llama.golden.candidate.candidate import Candidate
+from numpy_llama.golden.candidate.normalise import normalise
+from numpy_llama.golden.compare.verdict import Diagnosis, Isolated, Report
+from numpy_llama.golden.diagnose.evidence import gather
 from numpy_llama.golden.diagnose.isolate import isolate
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.record.bundle import Bundle
@@ -17,7 +20,8 @@ from numpy_llama.golden.record.record import record
 from numpy_llama.golden.record.reference import check_model
 from numpy_llama.golden.replay.override import override
 from numpy_llama.golden.replay.precision import in_dtype
-from numpy_llama.golden.replay.replay import last_rows, run
+from numpy_llama.golden.replay.replay import run
+from numpy_llama.golden.replay.rows import last_rows
 from numpy_llama.model import Llama
 from numpy_llama.taps import Tap
 from tests.models import ROPES, random_model, random_tokens, tiny_config
@@ -54,7 +58,7 @@ def named(diagnosis: Diagnosis) -> list[set[str]]:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_correct_candidate_is_not_diagnosed(dtype: str) -> None:
-    report = diagnose(golden(), candidate(dtype=dtype), MODEL)
+    report = check(golden(), candidate(dtype=dtype), model=MODEL)
     assert report.summary == "passed" and of(report).outcome == "correct"
     assert of(report).suspects == ()
 
@@ -73,7 +77,7 @@ def test_a_correct_candidate_is_not_diagnosed(dtype: str) -> None:
     ],
 )
 def test_the_stage_and_the_fault_are_named(fault: str, stage: str) -> None:
-    diagnosis = of(diagnose(golden(), candidate(fault), MODEL))
+    diagnosis = of(check(golden(), candidate(fault), model=MODEL))
     assert named(diagnosis) == [{fault}] and diagnosis.stage == stage
     assert diagnosis.suspects[0].residual < 3
     assert diagnosis.runner_up is not None
@@ -82,34 +86,36 @@ def test_the_stage_and_the_fault_are_named(fault: str, stage: str) -> None:
 
 @pytest.mark.parametrize("fault", ["rope-theta-1e4", "decode-position-plus-1-gap", "bos-doubled"])
 def test_logits_alone_are_enough(fault: str) -> None:
-    diagnosis = of(diagnose(golden(), candidate(fault, taps=["logits"]), MODEL))
+    diagnosis = of(check(golden(), candidate(fault, taps=["logits"]), model=MODEL))
     assert diagnosis.outcome == "named" and named(diagnosis) == [{fault}]
 
 
 def test_the_last_row_of_logits_is_enough_for_a_set() -> None:
     last = candidate("gqa-tiled", taps=["logits"]).values["logits"][-1:]
-    diagnosis = of(diagnose(golden(), Candidate({"logits": last}, "float32"), MODEL))
+    diagnosis = of(check(golden(), Candidate({"logits": last}, "float32"), model=MODEL))
     assert {"gqa-tiled"} in named(diagnosis)
 
 
 def test_what_the_evidence_cannot_tell_apart_is_a_set() -> None:
     """With gate and up hidden, exchanging the matrices is exchanging their roles."""
     alone = candidate("gate-up-swapped", taps=["logits"])
-    diagnosis = of(diagnose(golden(), alone, MODEL))
+    diagnosis = of(check(golden(), alone, model=MODEL))
     assert diagnosis.outcome == "set"
     assert {"gate-up-swapped"} in named(diagnosis) and {"gate-up-weights-swapped"} in named(
         diagnosis
     )
-    everything = of(diagnose(golden(), candidate("gate-up-swapped"), MODEL))
+    everything = of(check(golden(), candidate("gate-up-swapped"), model=MODEL))
     assert everything.outcome == "named"
 
 
 def test_at_bfloat16_what_is_visible_is_named() -> None:
     for fault in ("rope-half-split", "decode-position-zero", "up-missing"):
         assert golden().detectability[fault]["bfloat16"].visible
-        assert {fault} in named(of(diagnose(golden(), candidate(fault, dtype="bfloat16"), MODEL)))
+        assert {fault} in named(
+            of(check(golden(), candidate(fault, dtype="bfloat16"), model=MODEL))
+        )
     assert not golden().detectability["norm-eps-1e-6"]["bfloat16"].visible
-    report = diagnose(golden(), candidate("norm-eps-1e-6", dtype="bfloat16"), MODEL)
+    report = check(golden(), candidate("norm-eps-1e-6", dtype="bfloat16"), model=MODEL)
     assert report.summary == "passed"
 
 
@@ -124,7 +130,7 @@ def test_at_bfloat16_what_is_visible_is_named() -> None:
     ],
 )
 def test_two_faults_are_both_named(pair: tuple[str, str]) -> None:
-    diagnosis = of(diagnose(golden(), candidate(*pair), MODEL))
+    diagnosis = of(check(golden(), candidate(*pair), model=MODEL))
     assert named(diagnosis) == [set(pair)]
 
 
@@ -153,7 +159,7 @@ class HalfUp(Llama):
 def test_an_unknown_mistake_is_not_named(unknown: type[Llama], stage: str, alone: bool) -> None:
     taps = ["logits"] if alone else None
     values = run(override(in_dtype(MODEL, "float32"), unknown), golden().schedule, taps)
-    diagnosis = of(diagnose(golden(), Candidate(values, "float32"), MODEL))
+    diagnosis = of(check(golden(), Candidate(values, "float32"), model=MODEL))
     assert diagnosis.outcome == "unexplained" and diagnosis.suspects == ()
     assert diagnosis.stage == ("logits" if alone else stage)
 
@@ -162,47 +168,52 @@ def test_noise_alone_is_not_named_either() -> None:
     noise = np.random.default_rng(0)
     right = candidate().values
     values = {n: a * (1 + 1e-4 * noise.standard_normal(a.shape)) for n, a in right.items()}
-    diagnosis = of(diagnose(golden(), Candidate(values, "float32"), MODEL))
+    diagnosis = of(check(golden(), Candidate(values, "float32"), model=MODEL))
     assert diagnosis.outcome == "unexplained"
 
 
 def test_what_is_not_finite_is_no_evidence_but_the_rest_is() -> None:
     values = dict(candidate("rope-backwards").values)
     values["logits"] = np.full_like(values["logits"], np.nan)
-    assert named(of(diagnose(golden(), Candidate(values, "float32"), MODEL))) == [
+    assert named(of(check(golden(), Candidate(values, "float32"), model=MODEL))) == [
         {"rope-backwards"}
     ]
-    nothing = of(diagnose(golden(), Candidate({"logits": values["logits"]}, "float32"), MODEL))
-    assert nothing.outcome == "unexplained" and nothing.says
+    nothing = of(check(golden(), Candidate({"logits": values["logits"]}, "float32"), model=MODEL))
+    assert nothing.outcome == "unexplained" and nothing.detail
 
 
 def test_rows_that_are_only_left_out_are_no_fault() -> None:
     values = {n: a[2:] for n, a in candidate().values.items() if a.ndim < 3}
-    diagnosis = of(diagnose(golden(), Candidate(values, "float32"), MODEL))
-    assert diagnosis.outcome == "unexplained" and "not all" in diagnosis.says
+    diagnosis = of(check(golden(), Candidate(values, "float32"), model=MODEL))
+    assert diagnosis.outcome == "unexplained" and "not all" in diagnosis.detail
 
 
 def test_each_stage_is_judged_by_its_own_inputs() -> None:
     """After the first wrong operation every tap diverges; by itself, only that operation does."""
-    report = diagnose(golden(), candidate("scale-heads"), MODEL)
+    report = check(golden(), candidate("scale-heads"), model=MODEL)
     bad = {stage.tap for stage in report.isolated if stage.verdict != "ok"}
     assert bad == {f"layers.{i}.scores" for i in range(CONFIG.n_layers)}
     diverged = [tap.tap for tap in report.taps if tap.verdict == "divergent"]
     assert len(diverged) > 40
 
 
+def isolated(given: Candidate) -> tuple[Isolated, ...]:
+    ours = normalise(golden(), given)
+    return isolate(MODEL, gather(golden(), ours.values, ours.rows), ours.dtype)
+
+
 def test_a_stage_is_recomputed_from_the_nearest_taps_that_were_given() -> None:
     taps = [f"layers.{i}.resid_post" for i in range(CONFIG.n_layers)]
     given = candidate("gqa-tiled", taps=taps)
-    stages = {stage.tap: stage for stage in isolate(MODEL, golden(), given, "float32")}
+    stages = {stage.tap: stage for stage in isolated(given)}
     assert stages[taps[0]].inputs == () and stages[taps[1]].inputs == (taps[0],)
-    right = isolate(MODEL, golden(), candidate(taps=taps), "float32")
+    right = isolated(candidate(taps=taps))
     assert [stage.verdict for stage in right] == ["ok"] * CONFIG.n_layers
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 def test_every_stage_of_a_correct_candidate_is_right_by_itself(dtype: str) -> None:
-    stages = isolate(MODEL, golden(), candidate(dtype=dtype), dtype)
+    stages = isolated(candidate(dtype=dtype))
     assert [stage.tap for stage in stages] == list(golden().values)
     assert max(stage.ratio for stage in stages) < 3
     assert all(math.isfinite(stage.error) for stage in stages)
@@ -210,7 +221,7 @@ def test_every_stage_of_a_correct_candidate_is_right_by_itself(dtype: str) -> No
 
 def test_progress_is_told_and_ends() -> None:
     calls: list[tuple[int, int]] = []
-    diagnose(golden(), candidate("relu"), MODEL, progress=lambda i, n, _: calls.append((i, n)))
+    check(golden(), candidate("relu"), model=MODEL, progress=lambda i, n, _: calls.append((i, n)))
     assert calls[0][0] == 0 and calls[-1][0] == calls[-1][1] >= 60
 
 

@@ -90,12 +90,12 @@ def test_fixed_point_rounds_ties_to_even_and_saturates(value, word):
 def test_what_does_not_fit_is_counted_and_said(tmp_path):
     outside = fixed_point(3, 4).encode(np.array([8.0, -8.0, -8.1, 1.0], np.float32))[1]
     assert outside == 2
-    says = export(golden(), tmp_path / "out", "hex", ["logits"], "Q0.7")
+    detail = export(golden(), tmp_path / "out", "hex", ["logits"], "Q0.7")
     index = json.loads((tmp_path / "out" / "index.json").read_text())
     logits = golden().values["logits"]
     scaled = logits.astype(np.float64) * 128
     assert index["saturated"]["logits"] == int(((scaled > 127.5) | (scaled < -128.5)).sum()) > 0
-    assert f"{index['saturated']['logits']} values did not fit" in says
+    assert f"{index['saturated']['logits']} values did not fit" in detail
     assert index["digits"] == 2 and "ties to even" in index["encoding"]
 
 

@@ -5,17 +5,20 @@ import functools
 import numpy as np
 import pytest
 
-from numpy_llama.golden.compare.compare import compare
-from numpy_llama.golden.compare.verdict import DIVERGENT, Candidate
-from numpy_llama.golden.diagnose.diagnose import diagnose
+from numpy_llama.golden import check
+from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.faults.attention import Attention
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.detectability import fault_errors
 from numpy_llama.golden.record.record import record
+from numpy_llama.golden.replay.metrics import DIVERGENT
 from numpy_llama.golden.replay.precision import in_dtype
-from numpy_llama.golden.replay.replay import Schedule, last_rows, run
+from numpy_llama.golden.replay.replay import run
+from numpy_llama.golden.replay.rows import last_rows
+from numpy_llama.golden.replay.schedule import Schedule
 from numpy_llama.model import Llama
+from tests.golden.dumps import compare
 from tests.models import ROPES, random_model, random_tokens, tiny_config
 
 # θ and ε are none of the usual ones, so that every other value of them is a fault.
@@ -57,7 +60,7 @@ def candidate_with(fault: str, golden: Bundle, model: Llama, dtype: str) -> Cand
 def test_a_fault_is_named_from_its_own_float32_run(fault: str) -> None:
     name = config_for(fault)
     golden, model = golden_of(name), model_of(name)
-    report = diagnose(golden, candidate_with(fault, golden, model, "float32"), model)
+    report = check(golden, candidate_with(fault, golden, model, "float32"), model=model)
     assert report.diagnosis is not None
     if CATALOGUE[fault].harmless:
         assert report.summary == "passed" and any(fault in note for note in report.notes)
@@ -92,7 +95,7 @@ def test_a_harmless_fault_changes_no_logit() -> None:
 
 def test_each_fault_tells_people_what_they_need() -> None:
     for id, fault in CATALOGUE.items():
-        assert fault.id == id and fault.sentence.endswith(".") and fault.mend.endswith(".")
+        assert fault.id == id and fault.sentence.endswith(".") and fault.fix.endswith(".")
         assert fault.mathematics
 
 

@@ -69,7 +69,9 @@ def test_show_tells_what_a_golden_is():
         "61, float64",
     ):
         assert words in shown
-    blind = [f for f, sights in bundle.detectability.items() if not sights["bfloat16"].visible]
+    blind = [
+        f for f, detections in bundle.detectability.items() if not detections["bfloat16"].visible
+    ]
     assert "norm-eps-outside-sqrt" in blind and all(fault in shown for fault in blind)
     found = json.loads(ok("show", folder() / "golden", "--json").stdout)
     assert found["schedule"]["tokens"] == list(bundle.schedule.tokens)

@@ -17,12 +17,12 @@ from numpy_llama.errors import CheckpointError, ConfigError, InputError
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.gguf import write as gguf_writer
 from numpy_llama.golden import CATALOGUE, Schedule, load
+from numpy_llama.golden import run as run_model
 from numpy_llama.golden.kit.cases import CASES, Case
 from numpy_llama.golden.kit.coverage import coverage, table
 from numpy_llama.golden.kit.kit import KIT, load_cases, read_kit, write_kit
 from numpy_llama.golden.kit.weights import hashed, tensor
-from numpy_llama.golden.record.record import weights_sha256
-from numpy_llama.golden.replay import replay as run_model
+from numpy_llama.golden.record.fingerprint import weights_sha256
 from numpy_llama.golden.replay.metrics import tap_error
 from numpy_llama.golden.replay.precision import in_dtype
 from numpy_llama.loading.weights import load_model
@@ -81,8 +81,8 @@ def files_of(kit: Path) -> dict[str, bytes]:
 WRITE = """
 import sys
 from pathlib import Path
-from numpy_llama.golden.kit import write_kit
-from numpy_llama.golden.kit_cases import CASES
+from numpy_llama.golden.kit.kit import write_kit
+from numpy_llama.golden.kit.cases import CASES
 write_kit(Path(sys.argv[1]), CASES[:3], detect=False)
 """
 
@@ -302,7 +302,7 @@ def broken(kit: Path, tmp_path: Path, **changes: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    "changes, says",
+    "changes, detail",
     [
         ({"models": {"hf": "../../etc"}}, "not inside the kit"),
         ({"models": {"hf": "/etc"}}, "not inside the kit"),
@@ -314,9 +314,9 @@ def broken(kit: Path, tmp_path: Path, **changes: object) -> Path:
     ],
 )
 def test_an_index_that_is_broken_is_refused(
-    kit: Path, tmp_path: Path, changes: dict[str, object], says: str
+    kit: Path, tmp_path: Path, changes: dict[str, object], detail: str
 ) -> None:
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=detail):
         read_kit(broken(kit, tmp_path, **changes))
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from numpy_llama.errors import InputError, LlamaError, NumericError
 from numpy_llama.golden.record.bundle import Bundle, load
-from numpy_llama.golden.record.record import record, select_taps, weights_sha256
+from numpy_llama.golden.record.fingerprint import weights_sha256
+from numpy_llama.golden.record.record import record, select_taps
 from numpy_llama.golden.replay.metrics import relative_rms, tap_error
 from numpy_llama.golden.replay.precision import (
     MEASURED,
@@ -20,7 +21,8 @@ from numpy_llama.golden.replay.precision import (
     in_dtype,
     round_to_bfloat16,
 )
-from numpy_llama.golden.replay.replay import Schedule, run
+from numpy_llama.golden.replay.replay import run
+from numpy_llama.golden.replay.schedule import Schedule
 from numpy_llama.taps import tap_names
 from tests.models import random_model, random_tokens, tiny_config
 

@@ -9,22 +9,22 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from numpy_llama.golden import Candidate, Report, compare, diagnose
+from numpy_llama.golden import Candidate, Report, check
 from numpy_llama.golden.compare.verdict import Diagnosis, Suspect, TapVerdict
 from numpy_llama.golden.faults import CATALOGUE
-from numpy_llama.golden.report.diagnosis import floors
+from numpy_llama.golden.replay.metrics import floors
 from numpy_llama.golden.report.html import as_html
 from numpy_llama.golden.report.json import as_json
 from numpy_llama.golden.report.text import as_text, folded, headline
 from numpy_llama.loading.weights import load_model
-from tests.golden.dumps import dump, folder, golden
+from tests.golden.dumps import compare, dump, folder, golden
 
 
 @functools.cache
 def report_of(*faults: str, taps: tuple[str, ...] = ()) -> Report:
     values = {name: array for name, array in dump(*faults).items() if not taps or name in taps}
     model = load_model(folder() / "model")
-    return diagnose(golden(), Candidate(values, "float32"), model)
+    return check(golden(), Candidate(values, "float32"), model=model)
 
 
 def test_a_pass_is_said_first_and_shortly():
@@ -42,7 +42,7 @@ def test_a_fault_is_named_before_the_table():
     assert "layers.0.q_rot is off by" in lines[1] and "candidate's own layers.0.q" in lines[1]
     assert lines[3] == "DIAGNOSIS: decode-position-plus-1"
     fault = CATALOGUE["decode-position-plus-1"]
-    for said in (fault.sentence, fault.mathematics, fault.mend):
+    for said in (fault.sentence, fault.mathematics, fault.fix):
         assert any(said in line for line in lines[:12])
     assert any("runner-up" in line and "floors off" in line for line in lines[:12])
     assert any("tried" in line for line in lines[:12])
@@ -109,7 +109,7 @@ def test_an_unexplained_candidate_is_not_given_a_name():
     )
     text = as_text(report)
     assert "UNEXPLAINED at embed: none of 70" in text and "the nearest" in text
-    assert "DIAGNOSIS" not in text and CATALOGUE["relu"].mend not in text
+    assert "DIAGNOSIS" not in text and CATALOGUE["relu"].fix not in text
 
 
 def test_a_set_names_all_its_members():
@@ -117,7 +117,7 @@ def test_a_set_names_all_its_members():
     report = dataclasses.replace(report_of("relu"), diagnosis=Diagnosis("set", suspects))
     text = as_text(report)
     assert "one of 2" in text
-    assert CATALOGUE["relu"].mend in text and CATALOGUE["gelu-erf"].mend in text
+    assert CATALOGUE["relu"].fix in text and CATALOGUE["gelu-erf"].fix in text
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_ratios_are_short(ratio, text):
 
 def test_json_says_the_same():
     found = json.loads(json.dumps(as_json(report_of("decode-position-plus-1")), allow_nan=False))
-    assert found["summary"] == "diverged" and found["exit_code"] == 1 and found["version"] == 1
+    assert found["summary"] == "diverged" and found["exit_code"] == 1 and found["version"] == 2
     assert found["first_divergent"]["tap"] == found["first_bad_operation"] == "layers.0.q_rot"
     assert found["first_divergent"]["phase"] == "decode"
     assert found["diagnosis"]["outcome"] == "named"

@@ -17,11 +17,12 @@ from numpy_llama.commands import main
 from numpy_llama.errors import InputError
 from numpy_llama.golden.compare.verdict import Diagnosis, Report, Suspect
 from numpy_llama.golden.kit.cases import CASES
+from numpy_llama.golden.kit.junit import junit
 from numpy_llama.golden.kit.kit import write_kit
 from numpy_llama.golden.kit.process import execute, filled, split_command
 from numpy_llama.golden.kit.run import Result as Judged
 from numpy_llama.golden.kit.run import find_output, kind_of_file
-from numpy_llama.golden.kit.score import exit_code, junit, mistakes, score_line
+from numpy_llama.golden.kit.score import exit_code, mistakes, score_line
 
 SOME = ("mha", "tiny-norms", "rope-dynamic", "one-token")
 PYTHON = shlex.quote(sys.executable)
@@ -105,7 +106,7 @@ def test_a_number_that_was_misread_is_named(
     assert int(suite.get("failures", "")) == len(suite.findall("testcase/failure")) == len(diverged)
     failure = suite.find("testcase/failure")
     assert failure is not None and fault in failure.get("message", "")
-    assert failure.text is not None and "mend" in failure.text
+    assert failure.text is not None and "fix" in failure.text
 
 
 def test_the_text_names_the_mistake_and_its_mend(kit: Path, tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_the_text_names_the_mistake_and_its_mend(kit: Path, tmp_path: Path) -> N
     assert lines[1].split()[:2] == ["one-token", "passed"]
     assert "1 of 2 passed, 1 diverged" in lines
     assert "MISTAKE in tiny-norms" in lines
-    assert any("mend" in line and "rms_norm_eps" in line for line in lines)
+    assert any("fix" in line and "rms_norm_eps" in line for line in lines)
     quiet = golden_run(kit, command, "--only", "tiny*", "--no-diagnosis")
     assert quiet.exit_code == 1 and "MISTAKE" not in quiet.output
 
@@ -211,7 +212,7 @@ def test_a_part_of_what_is_needed_is_incomplete(kit: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "command, says",
+    "command, detail",
     [
         ("no-such-program-at-all {out}", "cannot be started"),
         ("echo {outt} {out}", "{outt}"),
@@ -220,9 +221,9 @@ def test_a_part_of_what_is_needed_is_incomplete(kit: Path, tmp_path: Path) -> No
         ("", "is empty"),
     ],
 )
-def test_a_command_that_cannot_work_is_a_usage_error(kit: Path, command: str, says: str) -> None:
+def test_a_command_that_cannot_work_is_a_usage_error(kit: Path, command: str, detail: str) -> None:
     result = golden_run(kit, command)
-    assert result.exit_code == 2 and says in result.output
+    assert result.exit_code == 2 and detail in result.output
     assert len(result.stderr.strip().splitlines()) == 1
 
 
@@ -308,8 +309,8 @@ def test_the_score_counts_what_was_run() -> None:
 
 
 def test_junit_holds_any_text() -> None:
-    says = "\x1b[31mred\x00 <&> \ud800 \ufffe"
-    case = ET.fromstring(junit([Judged("a", "failed", 1.0, says)])).find("testcase/error")
+    detail = "\x1b[31mred\x00 <&> \ud800 \ufffe"
+    case = ET.fromstring(junit([Judged("a", "failed", 1.0, detail)])).find("testcase/error")
     assert (
         case is not None and "red" in case.get("message", "") and "<&>" in case.get("message", "")
     )

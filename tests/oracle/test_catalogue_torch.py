@@ -6,7 +6,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from numpy_llama.golden.faults import CATALOGUE  # noqa: E402
-from numpy_llama.golden.replay.replay import Schedule, last_rows, run  # noqa: E402
+from numpy_llama.golden.replay.replay import run  # noqa: E402
+from numpy_llama.golden.replay.rows import last_rows  # noqa: E402
+from numpy_llama.golden.replay.schedule import Schedule  # noqa: E402
 from numpy_llama.model import Llama  # noqa: E402
 from tests.models import weights_of  # noqa: E402
 

@@ -14,15 +14,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from numpy_llama.golden.compare.compare import compare  # noqa: E402
-from numpy_llama.golden.compare.verdict import Candidate, Report  # noqa: E402
-from numpy_llama.golden.diagnose.diagnose import diagnose  # noqa: E402
+from numpy_llama.golden import check  # noqa: E402
+from numpy_llama.golden.candidate.candidate import Candidate  # noqa: E402
+from numpy_llama.golden.compare.verdict import Report  # noqa: E402
 from numpy_llama.golden.diagnose.search import Search  # noqa: E402
 from numpy_llama.golden.faults import CATALOGUE, Fault  # noqa: E402
 from numpy_llama.golden.record.bundle import Bundle  # noqa: E402
 from numpy_llama.golden.record.record import record  # noqa: E402
-from numpy_llama.golden.replay.replay import See, look_away  # noqa: E402
+from numpy_llama.golden.replay.replay import Observer, observe_nothing  # noqa: E402
 from numpy_llama.model import Llama  # noqa: E402
+from tests.golden.dumps import compare  # noqa: E402
 from tests.models import weights_of  # noqa: E402
 
 from .torch_faults import (  # noqa: E402
@@ -51,11 +52,11 @@ def remember_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     play = Search.play
 
     def remembering(
-        self: Search, faults: Iterable[Fault], dtype: str, see: See = look_away
+        self: Search, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing
     ) -> Taps:
         faults = tuple(faults)
-        if see is not look_away or len(faults) > 1:
-            return play(self, faults, dtype, see)
+        if observe is not observe_nothing or len(faults) > 1:
+            return play(self, faults, dtype, observe)
         key = (self.model.config, tuple(self.evidence.values), tuple(f.id for f in faults), dtype)
         if key not in RUNS:
             RUNS[key] = play(self, faults, dtype)
@@ -87,7 +88,7 @@ def diagnosed(
     values = candidate(case(name), *bugs, dtype=DTYPES[dtype])
     if taps is not None:
         values = {tap: values[tap] for tap in taps}
-    return diagnose(golden(name), Candidate(values, dtype), reference(name))
+    return check(golden(name), Candidate(values, dtype), model=reference(name))
 
 
 def outcome(report: Report, *bugs: str) -> str:
@@ -136,7 +137,9 @@ def test_a_sliding_window_is_named_once_the_context_is_longer(
     bundle = record(model, this.chunks[0], DECODE, taps=taps, detect=False)
     for bugs in ((), ("window-4096",)):
         values = candidate(this, *bugs)
-        report = diagnose(bundle, Candidate({tap: values[tap] for tap in taps}, "float32"), model)
+        report = check(
+            bundle, Candidate({tap: values[tap] for tap in taps}, "float32"), model=model
+        )
         assert outcome(report, *bugs) == ("named" if bugs else "passed")
 
 
@@ -163,8 +166,8 @@ def test_at_bfloat16_nothing_is_misnamed_and_only_the_undetectable_is_missed() -
         name = case_for(fault)
         outcomes[fault] = outcome(diagnosed(name, fault, dtype="bfloat16"), fault)
         if outcomes[fault] in ("passed", "unexplained") and fault not in HARMLESS:
-            sight = golden(name, detect=True).detectability[fault]["bfloat16"]
-            outcomes[fault] += ", as foretold" if not sight.visible else ", though visible"
+            detection = golden(name, detect=True).detectability[fault]["bfloat16"]
+            outcomes[fault] += ", as foretold" if not detection.visible else ", though visible"
     show("bfloat16, all taps", outcomes)
     assert "misnamed" not in outcomes.values()
     assert not any(kind.endswith("though visible") for kind in outcomes.values())

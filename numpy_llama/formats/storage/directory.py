@@ -1,35 +1,60 @@
-"""A directory that grows under another name beside its place, and is renamed when it is whole.
+"""Directories that are filled under another name beside their place, and renamed when whole.
 
-So whoever sees the name sees all of it. What an interrupted run had finished is written down in a
-journal; the next run of the same command takes it up instead of beginning again.
+So whoever sees the name sees all of it. `new_directory` begins anew each time. GrowingDirectory
+writes down in a journal what is finished; after an interruption the next run of the same command
+takes it up instead of beginning again.
 """
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckpointError
-from .files import sync_directory, write_json
+from ...errors import CheckpointError, InputError
+from .files import sha256_of, sync_directory, write_json
 
 JOURNAL = "journal.json"
 HEADROOM = 1 << 24  # bytes of disk that must stay free: for small files, and the file system itself
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def new_directory(target: Path, index: str = "", force: bool = False) -> Iterator[Path]:
+    """A directory to fill, which becomes `target` when the block ends well, and else is gone.
+
+    force: replace an earlier one, which is told by the file `index` in it. Raises InputError for
+    a target that is there already and is not to be replaced.
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise InputError(f"{target}: is no directory, and one is to be made; give another name")
+    if target.exists() and any(target.iterdir()):
+        if not force:
+            rest = ", or --force" if index else ""
+            raise InputError(f"{target}: is there already; give another name{rest}")
+        if not (target / index).is_file():  # a wrong name must not remove a user's directory
+            raise InputError(f"{target}: holds no {index}, so --force does not replace it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    try:
+        yield made
+        made.chmod(0o755)  # mkdtemp makes it private
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(made, target)
+        sync_directory(target.parent)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
 
 
 def check_place(target: Path, source: Path, force: bool, essential: set[str]) -> None:
     """Raise CheckpointError if `target` must not be written, or what is there not be replaced.
 
-    `force` replaces a directory, but only one that holds one of the `essential` files: the wrong
-    name after --force must not cost someone a home directory.
+    `force` replaces a directory, but only one that holds one of the `essential` files, so that a
+    wrong name after --force does not remove a directory of something else.
     """
     place, origin = target.resolve(), source.resolve()
     if place == origin or place in origin.parents:

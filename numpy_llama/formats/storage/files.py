@@ -1,5 +1,6 @@
 """Files: a stranger's are checked and mapped, ours are written whole or not at all."""
 
+import hashlib
 import json
 import mmap
 import os
@@ -7,10 +8,11 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from ...errors import CheckpointError, LlamaError
+from ...errors import CheckpointError, InputError, LlamaError
 
 # What turns up under the name of a checkpoint, by its first bytes in lower case.
 FOREIGN = {
@@ -36,7 +38,7 @@ def foreign_content(head: bytes) -> str | None:
     return next((what for magic, what in FOREIGN.items() if head.startswith(magic)), None)
 
 
-def open_regular(path: Path, error: type[LlamaError] = CheckpointError) -> BinaryIO:
+def open_regular(path: Path, error: type[LlamaError] = CheckpointError) -> BufferedReader:
     """Open a regular file to read. FIFOs and devices would wait, or never end: they are refused."""
     try:
         mode = os.stat(path).st_mode  # before opening: to open a FIFO is to wait for its writer
@@ -123,7 +125,26 @@ def current_umask() -> int:
     return mask
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON file, whole or not at all."""
+@contextmanager
+def new_file(target: Path, force: bool) -> Iterator[BinaryIO]:
+    """The same for a file."""
+    if target.is_dir():
+        raise InputError(f"{target}: is a directory, and a file is to be written")
+    if target.exists() and not force:
+        raise InputError(f"{target}: is there already; give another name, or --force")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target) as file:
+        yield file
+
+
+def write_json(path: Path, value: object, indent: int = 2) -> None:
+    """Write a JSON file, whole or not at all. Raises ValueError for NaN and infinity."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     with writing(path) as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+        file.write(text.encode() + b"\n")
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

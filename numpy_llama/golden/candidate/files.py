@@ -20,7 +20,7 @@ from ...formats.storage.files import map_file, read_small
 from ...formats.storage.floats import bf16_to_f32
 from ...formats.storage.strict_json import parse_json, shown
 from ...formats.storage.zip_archive import STORED, Member
-from ..compare.scalars import PARTS
+from .candidate import SCALARS
 
 # What may be stored besides floats: ids, and what will be judged to be of the wrong dtype.
 INTEGERS = {
@@ -145,9 +145,9 @@ def nested(value: object, where: str) -> np.ndarray:
 
 def parts_of(value: dict[str, Any], where: str) -> dict[str, Any]:
     """Scalars of one tap: {"sum": 1.5, "first": [0.1, 0.2]}."""
-    unknown = [part for part in value if part not in PARTS]
+    unknown = [part for part in value if part not in SCALARS]
     if unknown or not value:
-        raise InputError(f"{where}: has {shown(unknown)}; the parts are {', '.join(PARTS)}")
+        raise InputError(f"{where}: has {shown(unknown)}; the parts are {', '.join(SCALARS)}")
     for part, number in value.items():
         nested(number, f"{where} {part}")
     return value

@@ -1,122 +1,47 @@
-"""What looks like a mistake and is none: other axes, the other RoPE layout, positions from 1.
+"""Normalise a candidate: after this it looks like ours, once and for all.
 
-All of it is recognised before anything is judged, undone, and said.
+Names were translated when it was read, and axes.py arranges each array. Here is undone what looks
+like a mistake and is none: the other RoPE layout, positions from 1, hidden scores. Each leaves a
+note.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ...errors import InputError
 from ...rope import frequencies, rotate, rotation_matrices
-from ...taps import tap_axes, tap_names
-from ..compare.verdict import SUSPICIOUS, Candidate
-from ..record.bundle import Bundle, tap_shape
-from ..replay.metrics import relative_rms, tap_error
-from ..replay.replay import rows_of, visible
+from ...taps import tap_names
+from ...wording import listed
+from ..record.bundle import Bundle
+from ..replay.metrics import CLEARLY, SUSPICIOUS, relative_rms
+from ..replay.rows import rows_of, visible
+from .axes import with_our_axes
+from .candidate import Candidate
 
-# A reading of an array that has another shape than its tap: a name for it, and the array.
-Reading = tuple[str, np.ndarray]
-
-CLEARLY = 0.5  # of two readings, one is taken for right when its error is below this share
-
-
-def readings(a: np.ndarray, shape: tuple[int, ...], axes: tuple[str, ...]) -> Iterator[Reading]:
-    """The ways in which an array can be an array of `shape`, the most obvious first."""
-    if a.shape == shape:
-        yield "", a
-    while a.ndim > len(shape) and a.shape[0] == 1:
-        a = a[0]
-        if a.shape == shape:
-            yield "a batch axis of 1", a
-    if a.ndim == len(shape) + 1 and a.shape[-1] == 1 and a.shape[:-1] == shape:
-        yield "a last axis of 1", a[..., 0]
-    if len(shape) != 3:
-        return
-    if a.ndim == 2 and a.shape == (shape[0], shape[1] * shape[2]):
-        yield "merged heads", a.reshape(shape)
-    if a.ndim == 3 and a.shape == (shape[1], shape[0], shape[2]):
-        order = "rows before heads" if axes[0] == "H" else "heads before rows"
-        yield order, a.swapaxes(0, 1)
-    if a.ndim == 3 and "K" in axes and a.shape[2] == shape[2]:
-        yield from ungrouped(a, shape)
+Change = Callable[[np.ndarray], np.ndarray]
 
 
-def ungrouped(a: np.ndarray, shape: tuple[int, ...]) -> Iterator[Reading]:
-    """Keys or values that were repeated for every query head of their group."""
-    L, K, _ = shape
-    for heads in (a, a.swapaxes(0, 1)):
-        copies, rest = divmod(heads.shape[1], K)
-        if heads.shape[0] == L and not rest and copies > 1:
-            groups = heads.reshape(L, K, copies, -1)
-            if np.array_equal(groups, np.broadcast_to(groups[:, :, :1], groups.shape)):
-                yield "heads repeated for their group", groups[:, :, 0]
+def check_rows(candidate: Candidate, T: int) -> None:
+    """Raise InputError for declared rows that the golden does not have."""
+    for tap, rows in candidate.rows.items():
+        wrong = [row for row in rows if not 0 <= row < T]
+        if wrong:
+            raise InputError(
+                f"{tap}: row {wrong[0]} is not in the golden, which has rows 0 … {T - 1}"
+            )
 
 
-def best_reading(name: str, a: np.ndarray, golden: np.ndarray) -> Reading | None:
-    """The reading of an array that is nearest to the golden; None if it has no such shape."""
-    found = list(readings(a, golden.shape, tap_axes(name)))
-    if not found:
-        return None
-    obvious, *others = sorted(found, key=lambda reading: relative_rms(reading[1], golden))
-    preferred = found[0]
-    if not others or preferred is obvious:
-        return preferred
-    clear = relative_rms(obvious[1], golden) < CLEARLY * relative_rms(preferred[1], golden)
-    return obvious if clear else preferred
-
-
-def given_rows(bundle: Bundle, candidate: Candidate, name: str) -> list[int]:
-    """The rows of the schedule that the candidate gives of a tap.
-
-    Logits of one row are those after the last token: that is what most programs print.
-    """
-    T = len(bundle.schedule.tokens)
-    if name in candidate.rows:
-        return list(candidate.rows[name])
-    one = name == "logits" and candidate.values[name].size == bundle.config.vocab_size
-    return [T - 1] if one else list(range(T))
-
-
-def golden_rows(bundle: Bundle, name: str, rows: list[int]) -> np.ndarray:
-    """Those rows of the golden."""
-    golden = bundle.values[name]
-    return golden if len(rows) == len(bundle.schedule.tokens) else rows_of(name, golden, rows)
-
-
-def with_our_axes(bundle: Bundle, candidate: Candidate) -> Candidate:
-    """The candidate with the axes of our table, wherever that can be told."""
-    values, rows = dict(candidate.values), dict(candidate.rows)
-    recognised: dict[str, list[str]] = {}
-    for name, array in candidate.values.items():
-        if name not in bundle.values or np.asarray(array).dtype.kind != "f":
-            continue
-        of = given_rows(bundle, candidate, name)
-        golden = golden_rows(bundle, name, of)
-        array = array.reshape(1, -1) if name == "logits" and array.ndim == 1 else array
-        reading = best_reading(name, array, golden)
-        if reading is None:
-            continue
-        how, values[name] = reading
-        if len(of) != len(bundle.schedule.tokens):
-            rows[name] = of
-        if how:
-            recognised.setdefault(how, []).append(name)
-    notes = [f"{how}: {listed(names)}" for how, names in recognised.items()]
-    notes += (
-        ["the logits are of the last row alone"]
-        if "logits" in rows.keys() - candidate.rows.keys()
-        else []
-    )
-    return dataclasses.replace(
-        candidate, values=values, rows=rows, notes=(*candidate.notes, *notes)
-    )
-
-
-def listed(names: Iterable[str]) -> str:
-    """A few of the names, and how many more there are."""
-    first, *rest = names
-    return f"{first} and {len(rest)} more" if rest else first
+def tokens_note(golden: Bundle, candidate: Candidate) -> list[str]:
+    """Whether the candidate says that it was run on other tokens."""
+    tokens, expected = candidate.tokens, golden.schedule.tokens
+    if tokens is None or tokens == expected:
+        return []
+    return [
+        f"it says that it was run on other tokens ({len(tokens)}: {listed(map(str, tokens))}) "
+        f"than the golden ({len(expected)})"
+    ]
 
 
 def adjacent(x: np.ndarray) -> np.ndarray:
@@ -124,24 +49,21 @@ def adjacent(x: np.ndarray) -> np.ndarray:
     return x.reshape(*x.shape[:2], 2, -1).swapaxes(-1, -2).reshape(x.shape)
 
 
-def comparable(bundle: Bundle, candidate: Candidate, name: str) -> bool:
-    """Whether the candidate gives all rows of a tap, in our shape, as finite numbers."""
-    if name not in candidate.values or name not in bundle.values or name in candidate.rows:
-        return False
-    array = candidate.values[name]
-    T = len(bundle.schedule.tokens)
-    right = array.shape == tap_shape(name, bundle.config, T) and array.dtype.kind == "f"
-    return right and bool(np.isfinite(array).all())
+def golden_rows(golden: Bundle, candidate: Candidate, tap: str) -> np.ndarray | None:
+    """The golden's rows that the candidate gives of a tap; None if they cannot be compared."""
+    if tap not in candidate.values or tap not in golden.values:
+        return None
+    array = candidate.values[tap]
+    want = rows_of(tap, golden.values[tap], candidate.rows[tap])
+    right = array.shape == want.shape and array.dtype.kind == "f"
+    return want if right and np.isfinite(array).all() else None
 
 
-def undo(
-    bundle: Bundle,
-    candidate: Candidate,
-    parts: Iterable[str],
-    change: Callable[[np.ndarray], np.ndarray],
+def changed(
+    golden: Bundle, candidate: Candidate, parts: Iterable[str], change: Change
 ) -> Candidate:
     """The candidate with `change` done to all taps of which these are the last parts."""
-    ours = {name for name in tap_names(bundle.config.n_layers) if name.rpartition(".")[2] in parts}
+    ours = {name for name in tap_names(golden.config.n_layers) if name.rpartition(".")[2] in parts}
     values = {
         name: change(array) if name in ours and array.ndim == 3 else array
         for name, array in candidate.values.items()
@@ -149,35 +71,35 @@ def undo(
     return dataclasses.replace(candidate, values=values)
 
 
-def nearer(bundle: Bundle, before: Candidate, after: Candidate, names: list[str]) -> bool:
+def nearer(golden: Bundle, before: Candidate, after: Candidate, taps: Iterable[str]) -> bool:
     """Whether the first of these taps that tells the two apart is clearly nearer in `after`."""
-    for name in names:
-        if comparable(bundle, before, name):
-            golden = bundle.values[name]
-            was = relative_rms(before.values[name], golden)
-            now = relative_rms(after.values[name], golden)
+    for tap in taps:
+        want = golden_rows(golden, before, tap)
+        if want is not None:
+            was = relative_rms(before.values[tap], want)
+            now = relative_rms(after.values[tap], want)
             if now < CLEARLY * was or was < CLEARLY * now:
                 return now < was
     return False
 
 
-def with_adjacent_pairs(bundle: Bundle, candidate: Candidate) -> Candidate:
+def with_adjacent_pairs(golden: Bundle, candidate: Candidate) -> Candidate:
     """Queries and keys with RoPE's pairs adjacent, if they come as Hugging Face has them.
 
     The layers before any fault tell best, and the projections before the rotation.
     """
     parts = ("q", "k", "q_rot", "k_rot")
-    other = undo(bundle, candidate, parts, adjacent)
-    names = [f"layers.{i}.{part}" for i in range(bundle.config.n_layers) for part in parts]
-    if not nearer(bundle, candidate, other, names):
+    other = changed(golden, candidate, parts, adjacent)
+    taps = [f"layers.{i}.{part}" for i in range(golden.config.n_layers) for part in parts]
+    if not nearer(golden, candidate, other, taps):
         return candidate
     note = "queries and keys in Hugging Face's order of features (half-split RoPE)"
     return dataclasses.replace(other, notes=(*candidate.notes, note))
 
 
-def turned_back(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray]:
+def turned_back(golden: Bundle) -> Change:
     """Rotate by one position backwards."""
-    f, _ = frequencies(bundle.config, len(bundle.schedule.tokens))
+    f, _ = frequencies(golden.config, len(golden.schedule.tokens))
     one_back = np.array([-1.0])
 
     def turn(x: np.ndarray) -> np.ndarray:
@@ -187,24 +109,22 @@ def turned_back(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray]:
     return turn
 
 
-def with_positions_from_0(bundle: Bundle, candidate: Candidate, dtype: str) -> Candidate:
+def with_positions_from_0(golden: Bundle, candidate: Candidate) -> Candidate:
     """Rotated queries and keys one position earlier, if *all* of them are one too far.
 
     Only then is it harmless: the scores see differences of positions alone.
     """
-    rotated = [n for n in bundle.values if n.endswith((".q_rot", ".k_rot"))]
-    given = [name for name in rotated if comparable(bundle, candidate, name)]
-    both = {name.rpartition(".")[2] for name in given} == {"q_rot", "k_rot"}
-    if not both or not nearer(
-        bundle,
-        candidate,
-        other := undo(bundle, candidate, ("q_rot", "k_rot"), turned_back(bundle)),
-        given,
-    ):
+    rotated = [tap for tap in golden.values if tap.endswith((".q_rot", ".k_rot"))]
+    wanted = {tap: golden_rows(golden, candidate, tap) for tap in rotated}
+    given = {tap: want for tap, want in wanted.items() if want is not None}
+    if {tap.rpartition(".")[2] for tap in given} != {"q_rot", "k_rot"}:
         return candidate
-    for name in given:
-        error = tap_error(name, other.values[name], bundle.values[name], bundle.schedule)
-        if error > SUSPICIOUS * bundle.floor(name, dtype):
+    other = changed(golden, candidate, ("q_rot", "k_rot"), turned_back(golden))
+    if not nearer(golden, candidate, other, given):
+        return candidate
+    for tap, want in given.items():
+        limit = SUSPICIOUS * golden.floor(tap, candidate.dtype)
+        if relative_rms(other.values[tap], want) > limit:
             return candidate
     note = "positions counted from 1: rotated queries and keys differ, scores do not (rope-from-1)"
     return dataclasses.replace(other, notes=(*candidate.notes, note))
@@ -213,19 +133,31 @@ def with_positions_from_0(bundle: Bundle, candidate: Candidate, dtype: str) -> C
 def without_hidden_scores(candidate: Candidate) -> Candidate:
     """Scores that a row may not see as 0, whatever the candidate keeps there (-∞, -1e9, junk)."""
 
-    def hide(name: str, array: np.ndarray) -> np.ndarray:
-        square = array.ndim == 3 and array.shape[1] == array.shape[2]
-        if not name.endswith(".scores") or not square:
+    def hide(tap: str, array: np.ndarray) -> np.ndarray:
+        if not tap.endswith(".scores") or array.ndim != 3:
             return array
-        return np.where(visible(array.shape[1]), array, np.zeros((), array.dtype))
+        rows, keys = list(candidate.rows[tap]), array.shape[2]
+        square = array.shape[1] == keys  # it may have another number of rows than the golden
+        if not square and (array.shape[1] != len(rows) or max(rows) >= keys):
+            return array
+        seen = visible(keys) if square else visible(keys)[rows]
+        return np.where(seen, array, np.zeros((), array.dtype))
 
-    values = {name: hide(name, array) for name, array in candidate.values.items()}
+    values = {tap: hide(tap, array) for tap, array in candidate.values.items()}
     return dataclasses.replace(candidate, values=values)
 
 
-def recognise(bundle: Bundle, candidate: Candidate, dtype: str) -> Candidate:
-    """The candidate as our own taps would be, with a note on each thing that was otherwise."""
-    candidate = with_our_axes(bundle, candidate)
+def normalise(golden: Bundle, candidate: Candidate) -> Candidate:
+    """The candidate as our own taps would be, with a note on each thing that was otherwise.
+
+    Of every tap `rows` says which rows are given. An array that can be no rows of its tap stays as
+    it is: its shape is wrong. Raises InputError for declared rows that the golden does not have.
+    """
+    check_rows(candidate, len(golden.schedule.tokens))
+    arrays = {name: np.asarray(array) for name, array in candidate.values.items()}
+    notes = (*candidate.notes, *tokens_note(golden, candidate))
+    candidate = dataclasses.replace(candidate, values=arrays, notes=notes)
+    candidate = with_our_axes(golden, candidate)
     candidate = without_hidden_scores(candidate)
-    candidate = with_adjacent_pairs(bundle, candidate)
-    return with_positions_from_0(bundle, candidate, dtype)
+    candidate = with_adjacent_pairs(golden, candidate)
+    return with_positions_from_0(golden, candidate)

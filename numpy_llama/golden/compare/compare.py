@@ -1,4 +1,4 @@
-"""Judge a candidate against a golden, tap by tap, in units of measured noise."""
+"""Compare a candidate with a golden, tap by tap, in units of measured noise."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -6,39 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import InputError
-from ..candidate.normalise import given_rows, golden_rows, recognise
+from ..candidate.candidate import SCALARS, Candidate
 from ..record.bundle import Bundle
-from ..replay.metrics import relative_rms, row_errors, tap_error
-from ..replay.precision import check_dtype, round_to_bfloat16
-from ..replay.replay import Phase
-from .logits import judge_greedy, judge_logits
-from .scalars import PARTS, judge_scalar, verdict_of
-from .verdict import (
-    DIVERGENT,
-    Candidate,
-    Diagnosis,
-    Flip,
-    GreedyVerdict,
-    Isolated,
-    LogitsVerdict,
-    Report,
-    Suspect,
-    TapVerdict,
-)
-
-__all__ = [
-    "Candidate",
-    "Diagnosis",
-    "Flip",
-    "GreedyVerdict",
-    "Isolated",
-    "LogitsVerdict",
-    "Report",
-    "Suspect",
-    "TapVerdict",
-    "compare",
-    "judge",
-]
+from ..replay.metrics import DIVERGENT, grade_of, relative_rms, row_errors, tap_error
+from ..replay.precision import round_to_bfloat16
+from ..replay.rows import rows_of
+from .logits import compare_greedy, compare_logits
+from .scalars import compare_scalar
+from .verdict import Report, TapVerdict
 
 # NumPy's dtypes that can hold what a candidate of a dtype computes. bfloat16 comes as float32.
 WIDE_ENOUGH = {"float64": 8, "float32": 4, "bfloat16": 4, "float16": 2}
@@ -49,16 +24,16 @@ def wrong_before_values(
 ) -> TapVerdict | None:
     """The verdict on an array whose values need not be looked at, or cannot be."""
     if array.dtype.kind != "f":
-        return TapVerdict(tap, "wrong dtype", says=f"is {array.dtype}, not a kind of float")
+        return TapVerdict(tap, "wrong dtype", detail=f"is {array.dtype}, not a kind of float")
     if array.dtype.itemsize < WIDE_ENOUGH[dtype]:
-        return TapVerdict(tap, "wrong dtype", says=f"is {array.dtype}, declared is {dtype}")
+        return TapVerdict(tap, "wrong dtype", detail=f"is {array.dtype}, declared is {dtype}")
     if array.shape != golden.shape:
-        return TapVerdict(tap, "wrong shape", says=f"is {array.shape}, golden is {golden.shape}")
+        return TapVerdict(tap, "wrong shape", detail=f"is {array.shape}, golden is {golden.shape}")
     bad = ~np.isfinite(array)
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
-        says = f"{int(bad.sum())} of {bad.size} values, the first at {where}"
-        return TapVerdict(tap, "not finite", worst=where, says=says)
+        detail = f"{int(bad.sum())} of {bad.size} values, the first at {where}"
+        return TapVerdict(tap, "not finite", worst=where, detail=detail)
     return None
 
 
@@ -80,49 +55,41 @@ def first_bad_row(tap: str, got: np.ndarray, golden: np.ndarray, floor: float) -
     return int(bad[0]) if len(bad) else int(errors.argmax())
 
 
-def judge_tap(bundle: Bundle, candidate: Candidate, tap: str, dtype: str) -> TapVerdict:
-    """Judge one tap of a candidate that `recognise` has been over."""
-    if tap not in candidate.values:
-        return TapVerdict(tap, "missing")
-    got = np.asarray(candidate.values[tap])
-    rows = given_rows(bundle, candidate, tap)
-    golden = golden_rows(bundle, tap, rows)
-    wrong = wrong_before_values(tap, got, golden, dtype)
+def compare_tap(
+    golden: Bundle, tap: str, got: np.ndarray, rows: Sequence[int], dtype: str
+) -> TapVerdict:
+    """Judge some rows of one tap."""
+    schedule = golden.schedule
+    want = rows_of(tap, golden.values[tap], rows)
+    wrong = wrong_before_values(tap, got, want, dtype)
     if wrong is not None:
         return wrong
-    whole = len(rows) == len(bundle.schedule.tokens)
-    error = tap_error(tap, got, golden, bundle.schedule) if whole else relative_rms(got, golden)
-    floor = bundle.floor(tap, dtype)
-    verdict = verdict_of(error / floor)
-    difference = np.abs(np.asarray(got, np.float64) - golden)
+    whole = len(rows) == len(schedule.tokens)
+    error = tap_error(tap, got, want, schedule) if whole else relative_rms(got, want)
+    floor = golden.floor(tap, dtype)
+    verdict = grade_of(error / floor)
+    difference = np.abs(np.asarray(got, np.float64) - want)
     worst = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))
-    row: int | None = None
-    phase: Phase | None = None
-    if verdict != "ok":
-        row = rows[first_bad_row(tap, got, golden, floor)]
-        phase = bundle.schedule.phase(row)
-    says = "" if verdict == "ok" else narrower_than_declared(got, dtype)
-    largest = float(difference.max())
-    return TapVerdict(tap, verdict, error, floor, largest, worst, row, phase, says=says)
+    bad = None if verdict == "ok" else rows[first_bad_row(tap, got, want, floor)]
+    return TapVerdict(
+        tap,
+        verdict,
+        error,
+        floor,
+        max_abs=float(difference.max()),
+        worst=worst,
+        first_bad_row=bad,
+        phase=None if bad is None else schedule.phase(bad),
+        detail="" if verdict == "ok" else narrower_than_declared(got, dtype),
+    )
 
 
-def check_rows(bundle: Bundle, candidate: Candidate) -> None:
-    """Raise InputError for rows that the golden does not have."""
-    T = len(bundle.schedule.tokens)
-    for tap, rows in candidate.rows.items():
-        wrong = [row for row in rows if not 0 <= row < T]
-        if wrong:
-            raise InputError(
-                f"{tap}: row {wrong[0]} is not in the golden, which has rows 0 … {T - 1}"
-            )
-
-
-def expand_required(bundle: Bundle, patterns: Sequence[str]) -> tuple[str, ...]:
+def expand_required(golden: Bundle, patterns: Sequence[str]) -> tuple[str, ...]:
     """The taps (or "greedy") that patterns stand for. Raises InputError for one that fits none."""
-    names = [*bundle.values, "greedy"]
+    names = [*golden.values, "greedy"]
     expanded: dict[str, None] = {}
     for pattern in patterns:
-        fitting = fnmatch.filter(list(bundle.values), "*" if pattern == "all" else pattern)
+        fitting = fnmatch.filter(list(golden.values), "*" if pattern == "all" else pattern)
         fitting = fitting or fnmatch.filter(names, pattern)
         if not fitting:
             raise InputError(f"required is {pattern!r}, but the golden has no such tap")
@@ -130,46 +97,37 @@ def expand_required(bundle: Bundle, patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(expanded)
 
 
-def judge(bundle: Bundle, candidate: Candidate, dtype: str, required: Sequence[str]) -> Report:
-    """Judge a candidate that `recognise` has been over."""
-    taps = [judge_tap(bundle, candidate, tap, dtype) for tap in bundle.values]
+def compare(golden: Bundle, candidate: Candidate, required: Sequence[str] = ("logits",)) -> Report:
+    """Judge a normalised candidate against a golden, at the dtype that it declares.
+
+    required: patterns of the taps, or "greedy", without which nothing is passed. Raises InputError
+    for required taps that the golden does not have.
+    """
+    values, rows, dtype = candidate.values, candidate.rows, candidate.dtype
+    taps = {
+        tap: compare_tap(golden, tap, values[tap], rows[tap], dtype)
+        if tap in values
+        else TapVerdict(tap, "missing")
+        for tap in golden.values
+    }
     scalars = [
-        judge_scalar(bundle, tap, part, given, dtype)
-        for tap in bundle.values
+        compare_scalar(golden, tap, part, given, dtype)
+        for tap in golden.values
         for part, given in candidate.scalars.get(tap, {}).items()
-        if part in PARTS
+        if part in SCALARS
     ]
     logits = None
-    verdict = next((tap for tap in taps if tap.tap == "logits"), None)
-    if verdict is not None and verdict.error is not None:
-        rows = given_rows(bundle, candidate, "logits")
-        logits = judge_logits(bundle, candidate.values["logits"], rows, dtype)
-    greedy = None if candidate.greedy is None else judge_greedy(bundle, candidate.greedy, dtype)
-    given = (*candidate.values, *candidate.scalars)
+    if "logits" in taps and taps["logits"].error is not None:
+        logits = compare_logits(golden, values["logits"], rows["logits"], dtype)
+    greedy = candidate.greedy
+    given = dict.fromkeys((*values, *candidate.scalars))
     return Report(
         dtype=dtype,
-        taps=tuple(taps),
+        taps=tuple(taps.values()),
         scalars=tuple(scalars),
         logits=logits,
-        greedy=greedy,
-        unknown=tuple(dict.fromkeys(name for name in given if name not in bundle.values)),
+        greedy=None if greedy is None else compare_greedy(golden, greedy, dtype),
+        unknown=tuple(name for name in given if name not in golden.values),
         notes=candidate.notes,
-        required=expand_required(bundle, required),
+        required=expand_required(golden, required),
     )
-
-
-def compare(
-    bundle: Bundle,
-    candidate: Candidate,
-    dtype: str | None = None,
-    required: Sequence[str] = ("logits",),
-) -> Report:
-    """Judge a candidate against a golden.
-
-    dtype: what the candidate computed in (default: what it declares); its floors are the measure.
-    required: patterns of the taps, or "greedy", without which nothing is passed. Raises InputError
-    for an unknown dtype, and for rows or required taps that the golden does not have.
-    """
-    dtype = check_dtype(dtype or candidate.dtype)
-    check_rows(bundle, candidate)
-    return judge(bundle, recognise(bundle, candidate, dtype), dtype, required)

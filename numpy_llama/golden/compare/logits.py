@@ -42,7 +42,7 @@ def flip(bundle: Bundle, row: int, expected: int, got: int, dtype: str) -> Flip:
     return Flip(row, expected, got, gap, bundle.noise(dtype))
 
 
-def judge_logits(
+def compare_logits(
     bundle: Bundle, got: np.ndarray, rows: Sequence[int], dtype: str
 ) -> LogitsVerdict | None:
     """Compare the distributions of `rows`; None if there is no distribution to compare."""
@@ -67,7 +67,7 @@ def judge_logits(
     )
 
 
-def judge_greedy(bundle: Bundle, ids: Sequence[int], dtype: str) -> GreedyVerdict:
+def compare_greedy(bundle: Bundle, ids: Sequence[int], dtype: str) -> GreedyVerdict:
     """Compare greedy ids with the golden's, up to the first that differs.
 
     An id outside the vocabulary is as far from being chosen as can be.

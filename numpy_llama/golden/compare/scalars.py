@@ -6,16 +6,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..record.bundle import Bundle
+from ..replay.metrics import grade_of
 from ..replay.precision import UNIT_ROUNDOFF
-from .verdict import DIVERGENT, SUSPICIOUS, TapVerdict, Verdict
-
-
-def verdict_of(ratio: float) -> Verdict:
-    """What an error of so many floors is."""
-    if ratio <= SUSPICIOUS:
-        return "ok"
-    return "suspicious" if ratio <= DIVERGENT else "divergent"
-
+from .verdict import TapVerdict
 
 # What is known of a tap: the golden's, and a number or a list that should be of it.
 Part = Callable[[np.ndarray, float | list[float]], float]
@@ -64,7 +57,7 @@ PARTS: Mapping[str, Part] = {
 }
 
 
-def judge_scalar(
+def compare_scalar(
     bundle: Bundle, tap: str, part: str, given: float | list[float], dtype: str
 ) -> TapVerdict:
     """Judge one number, or a few, of a tap."""
@@ -73,7 +66,7 @@ def judge_scalar(
         finite = bool(np.isfinite(np.asarray(given, np.float64)).all())
         error = PARTS[part](bundle.values[tap], given) if finite else math.inf
     except (TypeError, ValueError):
-        return TapVerdict(tap, "wrong shape", part=part, says="is not a number, or not one")
+        return TapVerdict(tap, "wrong shape", part=part, detail="is not a number, or not one")
     if not finite:
         return TapVerdict(tap, "not finite", part=part)
-    return TapVerdict(tap, verdict_of(error / floor), error, floor, part=part)
+    return TapVerdict(tap, grade_of(error / floor), error, floor, part=part)

@@ -1,12 +1,9 @@
 """What goes into a judgement, and what comes out: plain data, for text, JSON and HTML alike."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from ..replay.replay import Phase
+from ..replay.schedule import Phase
 
 Verdict = Literal[
     "ok", "suspicious", "divergent", "missing", "wrong shape", "wrong dtype", "not finite"
@@ -14,28 +11,6 @@ Verdict = Literal[
 Summary = Literal["passed", "diverged", "incomplete"]
 
 EXIT_CODES: dict[Summary, int] = {"passed": 0, "diverged": 1, "incomplete": 3}
-
-# How many times the measured floor an error may be: up to the first it is noise, above the second
-# it is not.
-SUSPICIOUS, DIVERGENT = 3.0, 10.0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What another implementation gave, by our tap names.
-
-    values: all T rows of a tap in the table's axes (scores and probs: (H, T, T)), or those that
-    `rows` names. dtype: what it computed in, as declared. scalars, for devices that can do no
-    more: per tap any of "sum", "mean", "first" (a list), "last" (a list). greedy: the ids that it
-    chose, the first of them after the prompt.
-    """
-
-    values: Mapping[str, np.ndarray]
-    dtype: str
-    scalars: Mapping[str, Mapping[str, float | list[float]]] = field(default_factory=dict)
-    greedy: list[int] | None = None
-    notes: tuple[str, ...] = ()  # what its reader recognised: names, axes, layouts
-    rows: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +26,7 @@ class TapVerdict:
     first_bad_row: int | None = None
     phase: Phase | None = None  # of that row
     part: str = ""  # "sum", "first", …: which scalar; "" for a whole tap
-    says: str = ""  # shapes, dtypes, counts: what the verdict alone does not say
+    detail: str = ""  # shapes, dtypes, counts: what the verdict alone does not say
 
     @property
     def ratio(self) -> float | None:
@@ -141,7 +116,7 @@ class Diagnosis:
     runner_up: Suspect | None = None  # the nearest that was ruled out
     stage: str | None = None  # the first divergent operation, as its tap's name
     tried: int = 0
-    says: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,14 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
 
 from ...formats.checkpoint import expected_shapes
 from ...model import Llama
-from ..candidate.normalise import recognise
-from ..compare.compare import check_rows, judge
-from ..compare.verdict import DIVERGENT, Candidate, Diagnosis, Report
+from ..candidate.candidate import Candidate
+from ..compare.verdict import Diagnosis, Report
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
-from ..replay.precision import check_dtype
+from ..replay.metrics import DIVERGENT
 from .evidence import gather
 from .isolate import isolate
 from .search import Search, Trial, explains, indistinguishable
@@ -38,11 +36,11 @@ def named(explaining: list[Trial], others: list[Trial], stage: str | None, tried
     )
 
 
-def unexplained(trials: list[Trial], stage: str | None, tried: int, says: str = "") -> Diagnosis:
+def unexplained(trials: list[Trial], stage: str | None, tried: int, detail: str = "") -> Diagnosis:
     """The diagnosis when none does: the nearest is told, but not named."""
     nearest = min(trials, key=lambda trial: trial.residual, default=None)
     runner_up = nearest.suspect() if nearest else None
-    return Diagnosis("unexplained", (), runner_up, stage, tried, says)
+    return Diagnosis("unexplained", (), runner_up, stage, tried, detail)
 
 
 def affordable(search: Search) -> int:
@@ -99,8 +97,8 @@ def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosi
     """Singles, then pairs of which one explains the beginning, then pairs in one stage."""
     base = search.refine(())
     if base.residual <= DIVERGENT:
-        says = "what was given agrees with the model: it is only not all, or not in its shape"
-        return unexplained([], stage, 0, says)
+        detail = "what was given agrees with the model: it is only not all, or not in its shape"
+        return unexplained([], stage, 0, detail)
     singles = search.extend(base)
     tried = len(singles)
     found = [trial for trial in singles if explains(trial, base)]
@@ -117,33 +115,29 @@ def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosi
 
 
 def diagnose(
-    bundle: Bundle,
+    golden: Bundle,
     candidate: Candidate,
+    report: Report,
     model: Llama,
-    dtype: str | None = None,
-    required: Sequence[str] = ("logits",),
     deep: bool = False,
     progress: Progress = no_progress,
 ) -> Report:
-    """Judge a candidate as `compare` does, and if it diverged, say where and with which mistake.
+    """The report of a candidate that diverged, with where it first did, and by which mistake.
 
-    model: the golden's, as `load_reference` finds it. deep: also try every pair of faults. Raises
-    InputError as `compare` does.
+    report: what `compare` made of the normalised candidate. model: the golden's. deep: also try
+    every pair of faults.
     """
-    dtype = check_dtype(dtype or candidate.dtype)
-    check_rows(bundle, candidate)
-    candidate = recognise(bundle, candidate, dtype)
-    report = judge(bundle, candidate, dtype, required)
-    if report.summary != "diverged":
-        return dataclasses.replace(report, diagnosis=Diagnosis("correct"))
-    isolated = isolate(model, bundle, candidate, dtype)
+    dtype = report.dtype
+    evidence = gather(golden, candidate.values, candidate.rows)
+    isolated = isolate(model, evidence, dtype)
     report = dataclasses.replace(report, isolated=isolated)
     bad = report.first_bad_operation or report.first_divergent
     stage = bad.tap if bad else None
-    evidence = gather(bundle, candidate)
-    if not evidence.values:
-        says = "nothing that was given can be compared with a run of the model"
-        return dataclasses.replace(report, diagnosis=unexplained([], stage, 0, says))
-    floors = {tap: bundle.floor(tap, dtype) for tap in evidence.values}
-    search = Search(model, bundle.schedule, evidence, floors, dtype, progress)
-    return dataclasses.replace(report, diagnosis=search_for_faults(search, stage, deep))
+    if evidence.values:
+        floors = {tap: golden.floor(tap, dtype) for tap in evidence.values}
+        search = Search(model, golden.schedule, evidence, floors, dtype, progress)
+        diagnosis = search_for_faults(search, stage, deep)
+    else:
+        detail = "nothing that was given can be compared with a run of the model"
+        diagnosis = unexplained([], stage, 0, detail)
+    return dataclasses.replace(report, diagnosis=diagnosis)

@@ -1,18 +1,17 @@
 """What a candidate gave, to be compared with any run: the golden's model, or one with faults."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...config import LlamaConfig
 from ...taps import tap_names
-from ..candidate.normalise import given_rows
-from ..compare.verdict import Candidate
-from ..record.bundle import Bundle, tap_shape
+from ..record.bundle import Bundle
 from ..replay.metrics import relative_rms, tap_error
-from ..replay.replay import Schedule, by_key, last_rows, row_axis, rows_of, visible
+from ..replay.rows import by_key, last_rows, row_axis, rows_of, tap_shape, visible
+from ..replay.schedule import Schedule
 
 Taps = Mapping[str, np.ndarray]
 
@@ -51,11 +50,19 @@ class Evidence:
         return tap_error(name, got, want, self.schedule)
 
     @property
+    def whole(self) -> dict[str, np.ndarray]:
+        """The taps of which all rows were given."""
+        T = len(self.schedule.tokens)
+        return {
+            name: array
+            for name, array in self.values.items()
+            if name not in self.rows and array.shape[row_axis(name)] == T
+        }
+
+    @property
     def by_step(self) -> bool:
         """Whether all rows of all taps were given, so that each step can be looked at by itself."""
-        T = len(self.schedule.tokens)
-        full = (array.shape[row_axis(name)] == T for name, array in self.values.items())
-        return not self.rows and all(full)
+        return len(self.whole) == len(self.values)
 
     def step_error(self, name: str, start: int, array: np.ndarray) -> float:
         """The candidate's error against one step of a run, as the model showed it to a tap."""
@@ -114,24 +121,25 @@ class Evidence:
         }
 
 
-def usable(name: str, array: np.ndarray, config: LlamaConfig) -> bool:
-    """Whether an array could be a tap of some run of this model, if perhaps of other rows."""
+def usable(name: str, array: np.ndarray, config: LlamaConfig, given: int) -> bool:
+    """Whether an array could be a tap of some run of this model, if perhaps of other rows.
+
+    given: how many rows of the golden it was normalised to; of some alone, all keys are there.
+    """
     if array.dtype.kind != "f" or array.ndim <= row_axis(name):
         return False
     rows = array.shape[row_axis(name)]
-    return array.shape == tap_shape(name, config, rows) and bool(np.isfinite(array).all())
+    shape = tap_shape(name, config, rows)
+    if by_key(name) and rows == given:
+        shape = (*shape[:-1], array.shape[-1])
+    return array.shape == shape and bool(np.isfinite(array).all())
 
 
-def gather(bundle: Bundle, candidate: Candidate) -> Evidence:
-    """The evidence in a candidate that `recognise` has been over."""
-    values, rows = {}, {}
-    for name in tap_names(bundle.config.n_layers):
-        array = candidate.values.get(name)
-        if array is None or name not in bundle.values:
-            continue
-        partial = name in candidate.rows
-        if partial:
-            rows[name] = given_rows(bundle, candidate, name)
-        if usable(name, array, bundle.config) or (partial and np.isfinite(array).all()):
-            values[name] = array
-    return Evidence(values, rows, bundle.schedule)
+def gather(golden: Bundle, values: Taps, rows: Mapping[str, Sequence[int]]) -> Evidence:
+    """The evidence in the arrays and rows of a normalised candidate."""
+    T, config = len(golden.schedule.tokens), golden.config
+    known = [name for name in tap_names(config.n_layers) if name in golden.values]
+    given = [name for name in known if name in values]
+    found = {n: values[n] for n in given if usable(n, values[n], config, len(rows[n]) % T)}
+    some = {name: list(rows[name]) for name in found if len(rows[name]) < T}
+    return Evidence(found, some, golden.schedule)

@@ -16,15 +16,13 @@ from ...feed_forward import swiglu
 from ...model import LayerWeights, Llama, linear
 from ...norm import rms, rms_norm
 from ...rope import rotate
-from ...taps import tap_names
-from ..candidate.normalise import comparable
-from ..compare.scalars import verdict_of
-from ..compare.verdict import Candidate, Isolated
-from ..record.bundle import Bundle
-from ..record.record import steadied
-from ..replay.metrics import tap_error
+from ..compare.verdict import Isolated
+from ..replay.metrics import grade_of, smoothed, tap_error
 from ..replay.precision import in_dtype
-from ..replay.replay import Schedule, run, visible
+from ..replay.replay import run
+from ..replay.rows import visible
+from ..replay.schedule import Schedule
+from .evidence import Evidence
 
 Taps = Mapping[str, np.ndarray]
 
@@ -152,22 +150,21 @@ def recompute(
     return errors
 
 
-def isolate(model: Llama, bundle: Bundle, candidate: Candidate, dtype: str) -> tuple[Isolated, ...]:
+def isolate(model: Llama, evidence: Evidence, dtype: str) -> tuple[Isolated, ...]:
     """Judge each stage of a candidate by itself, as far as its taps allow.
 
     The floor is what this model itself, in `dtype`, is found to be off in the same way, with the
-    same taps given. `candidate` is one that `recognise` has been over.
+    same taps given.
     """
-    names = [n for n in tap_names(bundle.config.n_layers) if comparable(bundle, candidate, n)]
-    if set(names) <= {"logits"}:
+    given, schedule = evidence.whole, evidence.schedule
+    if given.keys() <= {"logits"}:
         return ()  # nothing to be judged by itself: that is the whole model, from the tokens
     exact = in_dtype(model, "float64")
-    given = {name: candidate.values[name] for name in names}
-    errors = recompute(exact, bundle.schedule, given)
-    ours = run(in_dtype(model, dtype), bundle.schedule, names)
-    measured = recompute(exact, bundle.schedule, ours)
-    floors = steadied({tap: error for tap, (error, _) in measured.items()}, dtype)
+    errors = recompute(exact, schedule, given)
+    ours = run(in_dtype(model, dtype), schedule, given.keys())
+    measured = recompute(exact, schedule, ours)
+    floors = smoothed({tap: error for tap, (error, _) in measured.items()}, dtype)
     return tuple(
-        Isolated(tap, verdict_of(error / floors[tap]), error, floors[tap], inputs)
+        Isolated(tap, grade_of(error / floors[tap]), error, floors[tap], inputs)
         for tap, (error, inputs) in errors.items()
     )

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...model import Llama
-from ..compare.verdict import DIVERGENT, SUSPICIOUS, Suspect
+from ..compare.verdict import Suspect
 from ..faults import CATALOGUE, Fault
 from ..progress import Progress
-from ..record.record import steadied
+from ..replay.metrics import DIVERGENT, SUSPICIOUS, smoothed
 from ..replay.precision import UNIT_ROUNDOFF, in_dtype
-from ..replay.replay import Enough, Schedule, See, look_away, run
+from ..replay.replay import Observer, StopRun, observe_nothing, run
+from ..replay.schedule import Schedule
 from .evidence import Evidence
 
 REFINED = 6  # of those that come close to it, and of those that explain most of its beginning
@@ -70,24 +71,24 @@ class Search:
     progress: Progress
 
     def play(
-        self, faults: Iterable[Fault], dtype: str, see: See = look_away
+        self, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing
     ) -> dict[str, np.ndarray]:
         """The taps in evidence of a model with these faults, at a dtype."""
         model, schedule = in_dtype(self.model, dtype), self.schedule
         for fault in faults:
             model, schedule = fault.apply(model, schedule)
         if schedule != self.schedule or not self.evidence.by_step:
-            see = look_away  # its steps are not those of the candidate
-        return run(model, schedule, self.evidence.values.keys(), see)
+            observe = observe_nothing  # its steps are not those of the candidate
+        return run(model, schedule, self.evidence.values.keys(), observe)
 
     def step_errors(self, faults: tuple[Fault, ...]) -> StepErrors:
         """How far the candidate is from a model with these faults, at each tap of each step."""
         errors: StepErrors = {}
 
-        def see(name: str, start: int, array: np.ndarray) -> None:
+        def observe(name: str, start: int, array: np.ndarray) -> None:
             errors[name, start] = self.evidence.step_error(name, start, array)
 
-        self.play(faults, "float32", see)
+        self.play(faults, "float32", observe)
         return errors
 
     def screen(self, faults: tuple[Fault, ...], base: StepErrors) -> Trial:
@@ -99,14 +100,14 @@ class Search:
         seen: list[str] = []
         hopeless: dict[str, float] = {}
 
-        def see(name: str, start: int, array: np.ndarray) -> None:
+        def observe(name: str, start: int, array: np.ndarray) -> None:
             error = self.evidence.step_error(name, start, array)
             if error > HOPELESS * self.floors[name] and error > CLOSER * base[name, start]:
                 hopeless[name] = error
-                raise Enough
+                raise StopRun
             seen.append(name)
 
-        taps = self.play(faults, "float32", see)
+        taps = self.play(faults, "float32", observe)
         if hopeless:  # of the other taps, only some rows are known
             return Trial(faults, hopeless, self.floors, len(seen))
         reach = self.evidence.reach(taps, self.floors, HOPELESS, dict.fromkeys(seen))
@@ -116,12 +117,12 @@ class Search:
         """An exact look: in units of the noise that a model with these faults has itself."""
         order: dict[str, None] = {}
 
-        def see(name: str, start: int, array: np.ndarray) -> None:
+        def observe(name: str, start: int, array: np.ndarray) -> None:
             order.setdefault(name)
 
-        exact = self.play(faults, "float64", see)
+        exact = self.play(faults, "float64", observe)
         noisy = self.play(faults, self.dtype)
-        measured = steadied(self.evidence.floors(noisy, exact), self.dtype)
+        measured = smoothed(self.evidence.floors(noisy, exact), self.dtype)
         least = UNIT_ROUNDOFF[self.dtype]
         floors = {
             tap: max(

@@ -8,11 +8,7 @@ json  one file of nested lists
 
 import fnmatch
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +16,8 @@ import numpy as np
 
 from ...choices import EXPORTS
 from ...errors import InputError
-from ...formats.storage.files import sync_directory, writing
+from ...formats.storage.directory import new_directory
+from ...formats.storage.files import new_file, write_json
 from ...taps import tap_axes
 from ..record.bundle import Bundle
 from .hex_words import hex_words, parse_encoding
@@ -28,45 +25,6 @@ from .hex_words import hex_words, parse_encoding
 Taps = Mapping[str, np.ndarray]
 
 INDEX = "index.json"
-
-
-@contextmanager
-def new_directory(target: Path, force: bool) -> Iterator[Path]:
-    """A directory to fill, which becomes `target` when the block ends well, and else is gone.
-
-    Raises InputError for a target that is there already; `force` replaces an earlier export.
-    """
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise InputError(f"{target}: is no directory, and one is to be made; give another name")
-    if target.exists() and any(target.iterdir()):
-        if not force:
-            raise InputError(f"{target}: is there already; give another name, or --force")
-        if not (target / INDEX).is_file():  # the wrong name must not cost someone a directory
-            raise InputError(f"{target}: holds no {INDEX}, so --force does not replace it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-    try:
-        yield made
-        made.chmod(0o755)  # mkdtemp makes it private
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(made, target)
-        sync_directory(target.parent)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def new_file(target: Path, force: bool) -> Iterator[BinaryIO]:
-    """The same for a file."""
-    if target.is_dir():
-        raise InputError(f"{target}: is a directory, and a file is to be written")
-    if target.exists() and not force:
-        raise InputError(f"{target}: is there already; give another name, or --force")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with writing(target) as file:
-        yield file
 
 
 def description(bundle: Bundle, taps: Taps) -> dict[str, Any]:
@@ -82,15 +40,9 @@ def description(bundle: Bundle, taps: Taps) -> dict[str, Any]:
     }
 
 
-def write_json(file: BinaryIO, content: object) -> None:
-    """One JSON text, and a newline."""
-    file.write(json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
-
-
 def write_index(directory: Path, content: Mapping[str, Any]) -> None:
     """The JSON index of a directory."""
-    with open(directory / INDEX, "wb") as file:
-        write_json(file, content)
+    write_json(directory / INDEX, content, indent=1)
 
 
 def export_npy(bundle: Bundle, taps: Taps, directory: Path) -> str:
@@ -103,9 +55,9 @@ def export_npy(bundle: Bundle, taps: Taps, directory: Path) -> str:
 def export_f32(bundle: Bundle, taps: Taps, directory: Path) -> str:
     for name, array in taps.items():
         (directory / f"{name}.f32").write_bytes(array.astype("<f4").tobytes())
-    says = "IEEE 754 binary32, little-endian, the last axis fastest, no header"
-    write_index(directory, {"encoding": says, **description(bundle, taps)})
-    return says
+    detail = "IEEE 754 binary32, little-endian, the last axis fastest, no header"
+    write_index(directory, {"encoding": detail, **description(bundle, taps)})
+    return detail
 
 
 def export_hex(bundle: Bundle, taps: Taps, directory: Path, word: str) -> str:
@@ -117,10 +69,10 @@ def export_hex(bundle: Bundle, taps: Taps, directory: Path, word: str) -> str:
     tokens = np.array(bundle.schedule.tokens)
     (directory / "tokens.hex").write_bytes(hex_words(tokens, 8))
     saturated = {name: count for name, count in outside.items() if count}
-    about = {"word": word, "encoding": encoding.says, "digits": encoding.digits}
+    about = {"word": word, "encoding": encoding.detail, "digits": encoding.digits}
     write_index(directory, about | {"saturated": saturated} | description(bundle, taps))
     lost = f"; {sum(saturated.values())} values did not fit" if saturated else ""
-    return encoding.says + lost
+    return encoding.detail + lost
 
 
 def c_literal(value: float) -> str:
@@ -216,7 +168,7 @@ def export(
         with new_file(target, force) as file:
             return FILES[to](bundle, values, file)
     parse_encoding(word)  # before anything is made
-    with new_directory(target, force) as directory:
+    with new_directory(target, INDEX, force) as directory:
         if to == "hex":
             return export_hex(bundle, values, directory, word)
         return DIRECTORIES[to](bundle, values, directory)

@@ -17,7 +17,7 @@ class Encoding:
     """How a number becomes a word of hexadecimal digits. `encode` also counts what did not fit."""
 
     bits: int
-    says: str
+    detail: str
     encode: Callable[[np.ndarray], tuple[np.ndarray, int]]
 
     @property
@@ -39,21 +39,21 @@ def fixed_point(integer: int, fraction: int) -> Encoding:
         outside = int(((scaled < least) | (scaled > most)).sum())
         return np.clip(scaled, least, most).astype(np.int64) & (2**bits - 1), outside
 
-    says = (
+    detail = (
         f"Q{integer}.{fraction}: {bits} bits, two's complement: a sign, {integer} integer and "
         f"{fraction} fraction bits; rounded to nearest, ties to even; saturated"
     )
-    return Encoding(bits, says, encode)
+    return Encoding(bits, detail, encode)
 
 
 def parse_encoding(word: str) -> Encoding:
     """The encoding of a name: float32, bfloat16 or Qm.n. Raises InputError for any other."""
     if word == "float32":
-        says = "IEEE 754 binary32, most significant digit first"
-        return Encoding(32, says, lambda x: (x.view(np.uint32), 0))
+        detail = "IEEE 754 binary32, most significant digit first"
+        return Encoding(32, detail, lambda x: (x.view(np.uint32), 0))
     if word == "bfloat16":
-        says = "bfloat16 (the upper half of binary32), rounded to nearest, ties to even"
-        return Encoding(16, says, lambda x: (f32_to_bf16(x), 0))
+        detail = "bfloat16 (the upper half of binary32), rounded to nearest, ties to even"
+        return Encoding(16, detail, lambda x: (f32_to_bf16(x), 0))
     found = FIXED_POINT.fullmatch(word)
     if found is None or 1 + int(found[1]) + int(found[2]) > 32:
         raise InputError(

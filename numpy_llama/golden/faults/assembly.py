@@ -10,7 +10,7 @@ from ...kv_cache import KVCache
 from ...model import LayerWeights, Llama
 from ...taps import Tap
 from ..replay.override import PickedLayers
-from ..replay.replay import Schedule
+from ..replay.schedule import Schedule
 from .fault import Change, Fault, stage
 
 # What a block computes, given x, the normalised x, and what attention or the network made of it.
@@ -113,7 +113,7 @@ def first_token_doubled(model: Llama, schedule: Schedule) -> tuple[Llama, Schedu
 FAULTS = (
     Fault(
         "residual-after-norm",
-        "whole",
+        "assembly",
         "The residual is taken after the norm: what is added to is the normalised stream.",
         "h = norm(x);  x ← h + attention(h);  then the same with the feed-forward",
         "OLMo#680 (the norm wrote into its input), llama3-from-scratch#28",
@@ -122,7 +122,7 @@ FAULTS = (
     ),
     Fault(
         "residual-missing-attention",
-        "whole",
+        "assembly",
         "The output of attention replaces the residual stream instead of being added to it.",
         "x ← attention(norm(x))",
         "",
@@ -131,7 +131,7 @@ FAULTS = (
     ),
     Fault(
         "residual-missing-ffn",
-        "whole",
+        "assembly",
         "The output of the feed-forward replaces the residual stream instead of being added to it.",
         "x ← ffn(norm(x))",
         "",
@@ -140,7 +140,7 @@ FAULTS = (
     ),
     Fault(
         "parallel-residual",
-        "whole",
+        "assembly",
         "Attention and feed-forward both read the input of the block, as in GPT-J.",
         "x ← x + attention(attn_norm(x)) + ffn(ffn_norm(x))",
         "",
@@ -149,7 +149,7 @@ FAULTS = (
     ),
     Fault(
         "head-tied",
-        "whole",
+        "assembly",
         "The embeddings are used as the head, but this model has a head of its own.",
         "logits = final_norm(x) · tok_embeddingsᵀ",
         "pegainfer#544, ComfyUI#15048",
@@ -159,7 +159,7 @@ FAULTS = (
     ),
     Fault(
         "head-zero",
-        "whole",
+        "assembly",
         "The head was never loaded, and is zero: the perplexity is the size of the vocabulary.",
         "logits = 0",
         "sglang#1508, transformers#43429, parallax#444, fairseq2#1102",
@@ -168,7 +168,7 @@ FAULTS = (
     ),
     Fault(
         "embed-scaled",
-        "whole",
+        "assembly",
         "The embeddings are multiplied by √dim, which is Gemma's convention.",
         "x = √D · tok_embeddings[token]",
         "",
@@ -177,7 +177,7 @@ FAULTS = (
     ),
     Fault(
         "layer-last-missing",
-        "whole",
+        "assembly",
         "The last layer is not run.",
         "layers 0 … N - 2",
         "",
@@ -187,7 +187,7 @@ FAULTS = (
     ),
     Fault(
         "layer-first-repeated",
-        "whole",
+        "assembly",
         "Every layer uses the weights of the first.",
         "layer i computes with the weights of layer 0, for all i",
         "",
@@ -197,7 +197,7 @@ FAULTS = (
     ),
     Fault(
         "logits-previous-row",
-        "whole",
+        "assembly",
         "The logits are read one row too early.",
         "row i of the logits of a step is that of row i - 1; the first row of each step is right",
         "llama-cpp-python#2205, llama-cpp-python#1179",
@@ -206,7 +206,7 @@ FAULTS = (
     ),
     Fault(
         "bos-missing",
-        "whole",
+        "assembly",
         "The first token, the beginning of the sequence, is missing.",
         "the run is over tokens[1:], at positions 0 … T - 2",
         "litgpt#1031",
@@ -215,7 +215,7 @@ FAULTS = (
     ),
     Fault(
         "bos-doubled",
-        "whole",
+        "assembly",
         "The first token, the beginning of the sequence, is there twice.",
         "the run is over (tokens[0], *tokens), at positions 0 … T; the last T rows are given",
         "vllm#16976, sglang#888, retaining-by-doing#5",

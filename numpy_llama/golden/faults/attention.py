@@ -12,7 +12,7 @@ from ...attention import causal_mask, softmax
 from ...config import LlamaConfig
 from ...model import LayerWeights, Llama
 from ...taps import Tap, no_tap
-from ..replay.replay import Schedule
+from ..replay.schedule import Schedule
 from .fault import Change, Fault, layers_with, stage, swapped
 
 Mask = Callable[[int, int, np.ndarray], np.ndarray]

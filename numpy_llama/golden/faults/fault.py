@@ -10,7 +10,7 @@ import numpy as np
 from ...config import LlamaConfig
 from ...model import LayerWeights, Llama
 from ..replay.override import change_layers, override
-from ..replay.replay import Schedule
+from ..replay.schedule import Schedule
 
 # A change of a model and of what it is run over. Changes are put on top of each other: a pair of
 # faults is one applied to the outcome of the other.
@@ -35,7 +35,7 @@ class Fault:
     sentence: str  # what was done, for people
     mathematics: str  # precisely what is computed instead
     seen_in: str  # where this was found, "" if it is only plausible
-    mend: str
+    fix: str
     apply: Change
     applies: Callable[[LlamaConfig], bool] = always
     harmless: bool = False  # intermediates differ, the logits do not

@@ -8,7 +8,7 @@ from ...kv_cache import KVCache
 from ...model import LayerWeights, Llama
 from ...taps import Tap, no_tap
 from ..replay.override import override
-from ..replay.replay import Schedule
+from ..replay.schedule import Schedule
 from .fault import Change, Fault
 
 

@@ -19,7 +19,7 @@ from ...rope import (
 )
 from ...taps import Tap
 from ..replay.precision import rotations_in_float32, round_to_bfloat16
-from ..replay.replay import Schedule
+from ..replay.schedule import Schedule
 from .fault import Change, Fault, as_array_of, config_with, layers_with, stage
 
 Frequencies = Callable[[np.ndarray, LlamaConfig], np.ndarray]
@@ -386,7 +386,7 @@ FAULTS = (
         "Positions are counted from 1: every angle is off by one position, and no score is.",
         "pairs are turned by (p + 1)·fᵢ, in prefill and decode",
         "",
-        "Nothing to mend, unless others read these queries and keys.",
+        "Nothing to fix, unless others read these queries and keys.",
         stage(FromOne),
         harmless=True,
     ),

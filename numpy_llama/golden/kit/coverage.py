@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...model import Llama
-from ..compare.verdict import DIVERGENT
 from ..faults import CATALOGUE, Fault
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
 from ..record.detectability import MOST, fault_errors
+from ..replay.metrics import DIVERGENT, floors
 from ..replay.precision import in_dtype
-from ..report.diagnosis import floors
 
 
 @dataclass(frozen=True)
@@ -74,13 +73,13 @@ def coverage(
 def line(one: Covered) -> str:
     """Which cases show a fault."""
     tried = len(one.ratios)
-    says = "" if one.right else "NOT SHOWN"
+    detail = "" if one.right else "NOT SHOWN"
     if one.by:
         shown = ", ".join(one.by[:3]) + (", …" if len(one.by) > 3 else "")
-        says = f"{shown} ({floors(one.ratios[one.by[0]])} floors in the first)"
+        detail = f"{shown} ({floors(one.ratios[one.by[0]])} floors in the first)"
     if one.fault.harmless:
-        says = f"harmless, but for {says}" if one.by else "harmless"
-    return f"{one.fault.id:<28} {len(one.by):>2}/{tried:<2}  {says}"
+        detail = f"harmless, but for {detail}" if one.by else "harmless"
+    return f"{one.fault.id:<28} {len(one.by):>2}/{tried:<2}  {detail}"
 
 
 def table(found: list[Covered]) -> str:

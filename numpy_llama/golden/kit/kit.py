@@ -8,7 +8,6 @@ NAME/tokens.txt     the ids to run, one a line: the prompt and the decode steps 
 NAME/golden         what the model gives after each of them
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +24,16 @@ from ...formats.gguf import write as gguf_writer
 from ...formats.huggingface.config import config_to_hf
 from ...formats.huggingface.read import CONFIG, SINGLE, hf_name
 from ...formats.huggingface.safetensors import write_file
+from ...formats.storage.directory import new_directory
 from ...formats.storage.files import read_small, write_json, writing
 from ...formats.storage.strict_json import parse_json, shown
 from ...loading.weights import load_model
 from ...model import Llama
 from ...rope import half_split_from_adjacent
-from ..export.export import new_directory
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle, load
 from ..record.record import record
-from ..replay.replay import Schedule
+from ..replay.schedule import Schedule
 from .cases import CASES, Case
 
 VERSION = 1
@@ -129,15 +128,13 @@ def write_kit(
 
     detect: let each golden say which faults it can see. Raises InputError if `target` is there.
     """
-    with new_directory(Path(target), force=False) as made:
+    with new_directory(Path(target)) as made:
         entries = []
         for done, case in enumerate(cases):
             progress(done, len(cases), case.name)
             entries.append(write_case(made, case, str(target), detect))
         progress(len(cases), len(cases), "")
-        with writing(made / KIT) as file:
-            index = {"version": VERSION, "cases": entries}
-            file.write(json.dumps(index, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_json(made / KIT, {"version": VERSION, "cases": entries}, indent=1)
 
 
 # — reading —

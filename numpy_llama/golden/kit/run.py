@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import InputError, LlamaError
-from ..candidate.read import read_candidate
-from ..check import judge
-from ..compare.compare import compare
+from ..check import check
 from ..compare.verdict import Report
-from ..record.bundle import load
-from ..report.diagnosis import diagnosis_title, floors
+from ..replay.metrics import floors
+from ..report.diagnosis import diagnosis_title
 from ..report.text import headline
 from .kit import FORMATS, Entry
 from .process import Ended, execute, filled, split_command
@@ -30,7 +28,7 @@ class Result:
     name: str
     status: Status
     seconds: float = 0.0  # of the command
-    says: str = ""  # one sentence
+    detail: str = ""  # one sentence
     report: Report | None = None
 
 
@@ -121,15 +119,6 @@ def complaint(ended: Ended, timeout: float) -> str:
 # — one case —
 
 
-def judged(plan: Plan, entry: Entry, output: Path, name_mistakes: bool) -> Report:
-    """Compare, and where that diverged, look for the mistake."""
-    bundle = load(entry.golden)
-    candidate = read_candidate(output, bundle, plan.dtype, plan.names)
-    if not name_mistakes:
-        return compare(bundle, candidate)
-    return judge(bundle, candidate, model=str(entry.models["hf"]))
-
-
 def sentence(report: Report) -> str:
     """What a report comes to."""
     if report.summary == "passed":
@@ -165,7 +154,7 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
     model = model_in(entry, plan.format)
     if model is None:
         why = entry.not_held.get(plan.format, f"not in the format {plan.format}")
-        return Result(entry.name, "skipped", says=why)
+        return Result(entry.name, "skipped", detail=why)
     folder = plan.work / entry.name
     folder.mkdir(parents=True)
     began = time.monotonic()
@@ -174,7 +163,14 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
     if wrong := complaint(ended, plan.timeout):
         return Result(entry.name, "failed", seconds, wrong)
     try:
-        report = judged(plan, entry, find_output(folder), name_mistakes)
+        report = check(
+            entry.golden,
+            find_output(folder),
+            dtype=plan.dtype,
+            names=plan.names,
+            model=entry.models["hf"],
+            name_mistakes=name_mistakes,
+        )
     except (LlamaError, OSError) as error:
         return Result(entry.name, "failed", seconds, str(error))
     return Result(entry.name, report.summary, seconds, sentence(report), report)

@@ -1,16 +1,14 @@
 """The score of an implementation over a kit: for people, for machines, and for CI (JUnit)."""
 
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from ..compare.verdict import EXIT_CODES, Suspect
 from ..report.diagnosis import about_suspect
 from ..report.json import as_json
-from ..report.text import as_text
 from .run import Result, Status
 
-VERSION = 1  # of the JSON
+VERSION = 2  # of the JSON
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
@@ -92,7 +90,7 @@ def about_mistakes(results: Sequence[Result]) -> list[str]:
 def case_line(result: Result, width: int) -> str:
     """One case in one line."""
     took = "" if result.status == "skipped" else f"{result.seconds:.1f} s"
-    return f"{result.name:<{width}}  {result.status:<10}  {took:>7}  {result.says}".rstrip()
+    return f"{result.name:<{width}}  {result.status:<10}  {took:>7}  {result.detail}".rstrip()
 
 
 def score_json(results: Sequence[Result]) -> dict[str, Any]:
@@ -110,46 +108,9 @@ def score_json(results: Sequence[Result]) -> dict[str, Any]:
                 "name": r.name,
                 "status": r.status,
                 "seconds": round(r.seconds, 3),
-                "says": r.says,
+                "detail": r.detail,
                 "report": as_json(r.report) if r.report else None,
             }
             for r in results
         ],
     }
-
-
-# — JUnit —
-
-
-def is_legal(c: str) -> bool:
-    """Whether XML 1.0 can hold a character: no control, no surrogate, not U+FFFE or U+FFFF."""
-    return c in "\t\n" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000"
-
-
-def legal(text: str) -> str:
-    """The text without the characters that XML cannot hold."""
-    return "".join(c if is_legal(c) else "?" for c in text)
-
-
-def junit(results: Sequence[Result]) -> bytes:
-    """An XML report as CI systems read it: diverged is a failure, what was not judged an error."""
-    number = counts(results)
-    errors = number["failed"] + number["incomplete"]
-    suite = ET.Element(
-        "testsuite",
-        name="llama-np golden run",
-        tests=str(len(results)),
-        failures=str(number["diverged"]),
-        errors=str(errors),
-        skipped=str(number["skipped"]),
-        time=f"{sum(r.seconds for r in results):.3f}",
-    )
-    tags = {"diverged": "failure", "failed": "error", "incomplete": "error", "skipped": "skipped"}
-    for r in results:
-        time = f"{r.seconds:.3f}"
-        case = ET.SubElement(suite, "testcase", classname="golden", name=r.name, time=time)
-        if r.status in tags:
-            said = ET.SubElement(case, tags[r.status], message=legal(r.says))
-            said.text = legal(as_text(r.report)) if r.report else None
-    ET.indent(suite)
-    return ET.tostring(suite, encoding="utf-8", xml_declaration=True) + b"\n"

@@ -5,8 +5,6 @@ golden.safetensors  the taps, float64 rounded to float32
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +16,12 @@ from ...config import LlamaConfig, RopeScaling
 from ...errors import InputError, LlamaError
 from ...formats.checkpoint import StoredTensor
 from ...formats.huggingface.safetensors import read_file, write_file
-from ...formats.storage.files import open_regular, read_small, writing
+from ...formats.storage.files import read_small, sha256_of, write_json
 from ...formats.storage.strict_json import parse_json, shown
-from ...taps import tap_axes, tap_names
+from ...taps import tap_names
 from ..replay.precision import MEASURED, UNIT_ROUNDOFF, check_dtype
-from ..replay.replay import Schedule
+from ..replay.rows import tap_shape
+from ..replay.schedule import Schedule
 
 VERSION = 1
 JSON, VALUES = "golden.json", "golden.safetensors"
@@ -30,7 +29,7 @@ MAX_JSON = 64 << 20
 
 
 @dataclass(frozen=True)
-class Sight:
+class Detection:
     """Whether a golden can see a fault at a dtype: where first, and how many floors large."""
 
     visible: bool
@@ -50,7 +49,7 @@ class Bundle:
     floors: Mapping[str, Mapping[str, float]]  # dtype → tap → relative RMS error
     logit_noise: Mapping[str, float]  # dtype → largest absolute error of a logit
     margins: tuple[float, ...]  # per row: how far the largest logit is above the second
-    detectability: Mapping[str, Mapping[str, Sight]]  # fault → dtype
+    detectability: Mapping[str, Mapping[str, Detection]]  # fault → dtype
     weights_sha256: str
     source: str  # the model, as it was named when this was recorded
     environment: Mapping[str, str]
@@ -78,9 +77,7 @@ class Bundle:
             for name, array in self.values.items()
         ]
         digest = write_file(directory / VALUES, tensors, {"format": "numpy_llama golden"})
-        text = json.dumps(self.as_json(digest), indent=1, ensure_ascii=False)
-        with writing(directory / JSON) as file:
-            file.write(text.encode() + b"\n")
+        write_json(directory / JSON, self.as_json(digest), indent=1)
 
     def as_json(self, values_sha256: str) -> dict[str, Any]:
         """All but the values."""
@@ -89,8 +86,8 @@ class Bundle:
         fields["config"] = dataclasses.asdict(self.config)
         fields["schedule"] = dataclasses.asdict(self.schedule)
         fields["detectability"] = {
-            fault: {dtype: dataclasses.asdict(sight) for dtype, sight in sights.items()}
-            for fault, sights in self.detectability.items()
+            fault: {dtype: dataclasses.asdict(detection) for dtype, detection in detections.items()}
+            for fault, detections in self.detectability.items()
         }
         rows = [{"position": p, "phase": phase} for p, phase in self.positions()]
         return {"version": VERSION, **fields, "rows": rows, "values_sha256": values_sha256}
@@ -113,30 +110,6 @@ class StoredValues(Mapping[str, np.ndarray]):
         return len(self.order)
 
 
-def tap_shape(name: str, config: LlamaConfig, T: int) -> tuple[int, ...]:
-    """The shape of a joined tap of T rows."""
-    sizes = {
-        "L": T,
-        "S": T,
-        "D": config.dim,
-        "F": config.hidden_dim,
-        "V": config.vocab_size,
-        "H": config.n_heads,
-        "K": config.n_kv_heads,
-        "hd": config.head_dim,
-    }
-    return tuple(sizes[axis] for axis in tap_axes(name))
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def load(directory: str | Path) -> Bundle:
     """Read a golden. Raises InputError or CheckpointError for one that is broken."""
     directory = Path(directory)
@@ -153,7 +126,7 @@ def load(directory: str | Path) -> Bundle:
         raise InputError(f"{path}: is not a whole golden: {type(wrong).__name__} {wrong}") from None
     except LlamaError as wrong:
         raise InputError(f"{path}: {wrong}") from None
-    if file_sha256(directory / VALUES) != content.get("values_sha256"):
+    if sha256_of(directory / VALUES) != content.get("values_sha256"):
         raise InputError(f"{directory / VALUES}: is not the file that {JSON} was written with")
     values = read_values(directory / VALUES, fields["config"], len(fields["schedule"].tokens))
     return Bundle(values=values, **fields)
@@ -177,8 +150,8 @@ def parse_fields(content: dict[str, Any]) -> dict[str, Any]:
         "logit_noise": {dtype: float(content["logit_noise"][dtype]) for dtype in MEASURED},
         "margins": tuple(float(gap) for gap in content["margins"]),
         "detectability": {
-            fault: {dtype: Sight(**sight) for dtype, sight in sights.items()}
-            for fault, sights in content["detectability"].items()
+            fault: {dtype: Detection(**detection) for dtype, detection in detections.items()}
+            for fault, detections in content["detectability"].items()
         },
         "weights_sha256": str(content["weights_sha256"]),
         "source": str(content["source"]),

@@ -7,13 +7,13 @@ import numpy as np
 
 from ...model import Llama
 from ...taps import tap_names
-from ..compare.verdict import DIVERGENT
 from ..faults import CATALOGUE, Fault
 from ..progress import Progress, no_progress
-from ..replay.metrics import tap_error
+from ..replay.metrics import DIVERGENT, tap_error
 from ..replay.precision import MEASURED, in_dtype
-from ..replay.replay import last_rows, run
-from .bundle import Bundle, Sight
+from ..replay.replay import run
+from ..replay.rows import last_rows
+from .bundle import Bundle, Detection
 
 MOST = 1e12  # a ratio that is larger, or infinite, says no more than this
 
@@ -30,20 +30,20 @@ def fault_errors(bundle: Bundle, fault: Fault, model: Llama) -> dict[str, float]
     return errors
 
 
-def sight(errors: Mapping[str, float], bundle: Bundle, dtype: str) -> Sight:
+def detection(errors: Mapping[str, float], bundle: Bundle, dtype: str) -> Detection:
     """The first tap, in causal order, at which an error of this size is above noise."""
     ratios = {tap: min(error / bundle.floor(tap, dtype), MOST) for tap, error in errors.items()}
     order = [tap for tap in tap_names(bundle.config.n_layers) if tap in ratios]
     first = next((tap for tap in order if ratios[tap] > DIVERGENT), None)
     if first is not None:
-        return Sight(True, first, ratios[first])
+        return Detection(True, first, ratios[first])
     nearest = max(order, key=lambda tap: ratios[tap])
-    return Sight(False, nearest, ratios[nearest])
+    return Detection(False, nearest, ratios[nearest])
 
 
 def detectability(
     model: Llama, bundle: Bundle, progress: Progress = no_progress
-) -> dict[str, dict[str, Sight]]:
+) -> dict[str, dict[str, Detection]]:
     """For each fault that this model can have, whether the golden sees it at each dtype."""
     single = in_dtype(model, "float32")
     faults = [fault for fault in CATALOGUE.values() if fault.applies(model.config)]
@@ -51,6 +51,6 @@ def detectability(
     for done, fault in enumerate(faults):
         progress(done, len(faults), fault.id)
         errors = fault_errors(bundle, fault, single)
-        seen[fault.id] = {dtype: sight(errors, bundle, dtype) for dtype in MEASURED}
+        seen[fault.id] = {dtype: detection(errors, bundle, dtype) for dtype in MEASURED}
     progress(len(faults), len(faults), "")
     return seen

@@ -2,8 +2,7 @@
 
 import dataclasses
 import fnmatch
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,37 +10,16 @@ from ...errors import InputError, NumericError
 from ...model import Llama
 from ...taps import tap_names
 from ..progress import Progress, no_progress
-from ..replay.metrics import tap_error
-from ..replay.precision import MEASURED, UNIT_ROUNDOFF, in_dtype
-from ..replay.replay import Schedule, run
+from ..replay.precision import MEASURED, in_dtype
+from ..replay.replay import run
+from ..replay.schedule import Schedule
 from .bundle import Bundle
 from .detectability import detectability
 from .environment import environment
+from .fingerprint import weights_sha256
+from .floors import measure_floors
 
 Taps = dict[str, np.ndarray]
-
-
-def named_arrays(model: Llama) -> Iterator[tuple[str, np.ndarray]]:
-    """Every weight by its name; a tied head is not named twice."""
-    weights = model.weights
-    yield "tok_embeddings", weights.tok_embeddings
-    for i, layer in enumerate(weights.layers):
-        for field in dataclasses.fields(layer):
-            array = getattr(layer, field.name)
-            if array is not None:
-                yield f"layers.{i}.{field.name}", array
-    yield "final_norm", weights.final_norm
-    if not model.config.tied_head:
-        yield "lm_head", weights.lm_head
-
-
-def weights_sha256(model: Llama) -> str:
-    """One hash of all weights as float32 in our layout: the same whatever file they came from."""
-    digest = hashlib.sha256()
-    for name, array in named_arrays(model):
-        digest.update(f"{name} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array, "<f4").data)
-    return digest.hexdigest()
 
 
 def select_taps(n_layers: int, patterns: Sequence[str]) -> list[str]:
@@ -78,32 +56,6 @@ def top_two_margins(logits: np.ndarray) -> np.ndarray:
         return np.zeros(len(logits))
     two = np.partition(logits, -2, axis=-1)[:, -2:]
     return two[:, 1] - two[:, 0]
-
-
-def steadied(floors: dict[str, float], dtype: str) -> dict[str, float]:
-    """Floors that no luck made small.
-
-    A statistic is one number a row, too few to measure noise by: all of them share the largest.
-    A tap that overflowed at this dtype has no floor; the largest that was measured stands in.
-    """
-    finite = [floor for floor in floors.values() if np.isfinite(floor)]
-    largest = max(finite, default=UNIT_ROUNDOFF[dtype])
-    floors = {tap: floor if np.isfinite(floor) else largest for tap, floor in floors.items()}
-    shared = max((floor for tap, floor in floors.items() if tap.endswith(".rms")), default=0.0)
-    return {
-        tap: max(shared if tap.endswith(".rms") else floor, UNIT_ROUNDOFF[dtype])
-        for tap, floor in floors.items()
-    }
-
-
-def measure_floors(
-    model: Llama, schedule: Schedule, truth: Taps, dtype: str
-) -> tuple[dict[str, float], float]:
-    """Each tap's error when this model computes in `dtype`, and the largest of a logit."""
-    noisy = run(in_dtype(model, dtype), schedule, truth.keys())
-    floors = {name: tap_error(name, noisy[name], truth[name], schedule) for name in truth}
-    noise = float(np.abs(noisy["logits"] - truth["logits"]).max())
-    return steadied(floors, dtype), noise if np.isfinite(noise) else 0.0
 
 
 def stored(truth: Taps) -> Taps:

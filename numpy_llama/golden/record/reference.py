@@ -5,7 +5,7 @@ from ...loading.weights import load_model
 from ...model import Llama
 from ...store.find import find_model
 from .bundle import Bundle
-from .record import weights_sha256
+from .fingerprint import weights_sha256
 
 
 def check_model(bundle: Bundle, model: Llama, name: str) -> Llama:

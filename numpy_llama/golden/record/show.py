@@ -34,9 +34,11 @@ def blind_lines(bundle: Bundle) -> list[str]:
     """Of each dtype, how many faults this golden sees, and the names of those it does not."""
     lines = []
     for dtype in MEASURED:
-        sights = {fault: seen[dtype] for fault, seen in bundle.detectability.items()}
-        blind = [fault for fault, sight in sights.items() if not sight.visible]
-        lines.append(f"{dtype:<11} sees {len(sights) - len(blind)} of {len(sights)} known faults")
+        detections = {fault: of[dtype] for fault, of in bundle.detectability.items()}
+        blind = [fault for fault, detection in detections.items() if not detection.visible]
+        lines.append(
+            f"{dtype:<11} sees {len(detections) - len(blind)} of {len(detections)} known faults"
+        )
         if blind:
             text = f"not {', '.join(blind)}"
             lines += textwrap.wrap(text, WIDTH - 16, initial_indent=" " * 12,

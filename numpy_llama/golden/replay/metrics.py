@@ -1,10 +1,19 @@
-"""How errors are measured: in one way, for floors, verdicts and the search for faults alike."""
+"""How errors are measured, judged and written: in one way, for all who need it."""
 
 import math
+from typing import Literal
 
 import numpy as np
 
-from .replay import Schedule, row_axis, rows_of
+from .precision import UNIT_ROUNDOFF
+from .rows import row_axis, rows_of
+from .schedule import Schedule
+
+# How many floors an error may be: up to the first it is noise, above the second it is not.
+SUSPICIOUS, DIVERGENT = 3.0, 10.0
+CLEARLY = 0.5  # of two readings, the one whose error is below this share of the other's is right
+
+Grade = Literal["ok", "suspicious", "divergent"]
 
 
 def relative_rms(got: np.ndarray, want: np.ndarray) -> float:
@@ -43,3 +52,37 @@ def row_errors(name: str, got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return np.array(
         [relative_rms(got.take(row, axis), want.take(row, axis)) for row in range(want.shape[axis])]
     )
+
+
+def smoothed(floors: dict[str, float], dtype: str) -> dict[str, float]:
+    """Floors that no luck made small.
+
+    A statistic is one number a row, too few to measure noise by: all of them share the largest.
+    A tap that overflowed at this dtype has no floor; the largest that was measured stands in.
+    """
+    finite = [floor for floor in floors.values() if np.isfinite(floor)]
+    largest = max(finite, default=UNIT_ROUNDOFF[dtype])
+    floors = {tap: floor if np.isfinite(floor) else largest for tap, floor in floors.items()}
+    shared = max((floor for tap, floor in floors.items() if tap.endswith(".rms")), default=0.0)
+    return {
+        tap: max(shared if tap.endswith(".rms") else floor, UNIT_ROUNDOFF[dtype])
+        for tap, floor in floors.items()
+    }
+
+
+def grade_of(ratio: float) -> Grade:
+    """What an error of so many floors is."""
+    if ratio <= SUSPICIOUS:
+        return "ok"
+    return "suspicious" if ratio <= DIVERGENT else "divergent"
+
+
+def floors(ratio: float | None) -> str:
+    """A ratio for people: 0.9, 12, 2.1e+05; nothing where there is none."""
+    if ratio is None:
+        return ""
+    if math.isinf(ratio):
+        return "∞"
+    if ratio < 100:
+        return f"{ratio:.1f}"
+    return f"{ratio:,.0f}" if ratio < 1e5 else f"{ratio:.1e}"

@@ -1,20 +1,8 @@
 """The part of the report that names the mistake: which, how it is mended, what was ruled out."""
 
-import math
-
 from ..compare.verdict import Diagnosis, Suspect
 from ..faults import CATALOGUE
-
-
-def floors(ratio: float | None) -> str:
-    """A ratio for people: 0.9, 12, 2.1e+05; nothing where there is none."""
-    if ratio is None:
-        return ""
-    if math.isinf(ratio):
-        return "∞"
-    if ratio < 100:
-        return f"{ratio:.1f}"
-    return f"{ratio:,.0f}" if ratio < 1e5 else f"{ratio:.1e}"
+from ..replay.metrics import floors
 
 
 def names_of(suspect: Suspect) -> str:
@@ -26,7 +14,7 @@ def about_suspect(suspect: Suspect) -> list[str]:
     lines = []
     for fault in (CATALOGUE[id] for id in suspect.faults):
         lines += [f"  {fault.id}: {fault.sentence}", f"    it computes  {fault.mathematics}"]
-        lines.append(f"    mend         {fault.mend}")
+        lines.append(f"    fix          {fault.fix}")
     left = f"{floors(suspect.residual)} floors, at {suspect.tap}"
     return [*lines, f"    evidence     a model with it differs from yours by at most {left}"]
 
@@ -56,4 +44,4 @@ def about_diagnosis(diagnosis: Diagnosis) -> list[str]:
         lines.append(f"    {what:<12} {names_of(other)}: {floors(other.residual)} floors off")
     if diagnosis.suspects:
         lines.append(f"    tried        {diagnosis.tried} mistakes")
-    return [*lines, *([f"    {diagnosis.says}"] if diagnosis.says else [])]
+    return [*lines, *([f"    {diagnosis.detail}"] if diagnosis.detail else [])]

@@ -8,9 +8,9 @@ import math
 from html import escape
 
 from ...taps import TAPS
-from ..compare.verdict import DIVERGENT, SUSPICIOUS, Report, TapVerdict
+from ..compare.verdict import Report, TapVerdict
 from ..record.bundle import Bundle
-from .diagnosis import floors
+from ..replay.metrics import DIVERGENT, SUSPICIOUS, floors
 from .text import as_text, headline, kind_of
 
 STYLE = """
@@ -44,7 +44,7 @@ def hint(tap: TapVerdict) -> str:
         parts.append(f"{floors(tap.ratio)} floors (error {tap.error:.2e}, floor {tap.floor:.2e})")
     if tap.first_bad_row is not None:
         parts.append(f"first bad row {tap.first_bad_row}, {tap.phase}")
-    return "; ".join(parts + ([tap.says] if tap.says else []))
+    return "; ".join(parts + ([tap.detail] if tap.detail else []))
 
 
 def cell(tap: TapVerdict) -> str:

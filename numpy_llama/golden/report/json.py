@@ -7,7 +7,7 @@ from typing import Any
 from ..compare.verdict import Diagnosis, LogitsVerdict, Report, Suspect, TapVerdict
 from ..faults import CATALOGUE
 
-VERSION = 1
+VERSION = 2
 
 
 def plain(value: Any) -> Any:
@@ -25,7 +25,7 @@ def tap_json(tap: TapVerdict) -> dict[str, Any]:
 
 def suspect_json(suspect: Suspect) -> dict[str, Any]:
     """A suspect with what the catalogue says of its faults."""
-    about = ("id", "family", "sentence", "mathematics", "seen_in", "mend", "harmless")
+    about = ("id", "family", "sentence", "mathematics", "seen_in", "fix", "harmless")
     faults = [{key: getattr(CATALOGUE[id], key) for key in about} for id in suspect.faults]
     return {"faults": faults, "residual": suspect.residual, "tap": suspect.tap}
 
@@ -38,7 +38,7 @@ def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "runner_up": suspect_json(other) if other else None,
         "stage": diagnosis.stage,
         "tried": diagnosis.tried,
-        "says": diagnosis.says,
+        "detail": diagnosis.detail,
     }
 
 

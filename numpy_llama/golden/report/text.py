@@ -4,16 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...taps import TAPS
+from ...wording import listed
 from ..compare.verdict import (
-    DIVERGENT,
-    SUSPICIOUS,
     GreedyVerdict,
     LogitsVerdict,
     Report,
     TapVerdict,
     Verdict,
 )
-from .diagnosis import about_diagnosis, floors
+from ..replay.metrics import DIVERGENT, SUSPICIOUS, floors
+from .diagnosis import about_diagnosis
 
 # The worst first: what a line that stands for several taps says.
 SEVERITY: tuple[Verdict, ...] = (
@@ -67,7 +67,7 @@ def place(tap: TapVerdict) -> str:
     parts = [f"layer {tap.tap.split('.')[1]}"] if tap.tap.startswith("layers.") else []
     if tap.first_bad_row is not None:
         parts.append(f"from row {tap.first_bad_row} ({tap.phase})")
-    return ", ".join(parts + ([tap.says] if tap.says else []))
+    return ", ".join(parts + ([tap.detail] if tap.detail else []))
 
 
 def table(lines: Iterable[Line]) -> list[str]:
@@ -185,21 +185,14 @@ def about_scalars(report: Report) -> list[str]:
     ]
 
 
-def some(names: Iterable[str], most: int = 6) -> str:
-    """The first few, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def footnotes(report: Report) -> list[str]:
     """What was recognised, what was not looked at."""
     lines = [f"note: {note}" for note in report.notes]
     missing = [line.kind for line in folded(report.taps) if not line.given]
     if missing and len(missing) < len(folded(report.taps)):
-        lines.append(f"note: not given, so not judged: {some(missing, 8)}")
+        lines.append(f"note: not given, so not judged: {listed(missing, 8)}")
     if report.unknown:
-        lines.append(f"note: not taps of this golden, so ignored: {some(report.unknown)}")
+        lines.append(f"note: not taps of this golden, so ignored: {listed(report.unknown, 6)}")
     return lines
 
 
