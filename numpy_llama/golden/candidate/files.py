@@ -56,6 +56,8 @@ class Given:
             raise InputError(f"{where}: {shown(name)} is given twice")
         if stored == "BF16":
             array = bf16_to_f32(array)
+        if array.size == 0:
+            raise InputError(f"{where}: {shown(name)} holds no values: did the program end early?")
         if name in IDS and array.dtype.kind in "iu":
             self.ids[name] = array.reshape(-1).tolist()
             return

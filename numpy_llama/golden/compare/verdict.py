@@ -23,6 +23,8 @@ class TapVerdict:
     floor: float | None = None  # the same of this model itself at the declared dtype
     max_abs: float | None = None
     worst: tuple[int, ...] | None = None  # index of the largest absolute error
+    got: tuple[float, ...] = ()  # there, and up to two values after it on the last axis
+    expected: tuple[float, ...] = ()  # likewise in the golden
     first_bad_row: int | None = None
     phase: Phase | None = None  # of that row
     part: str = ""  # "sum", "first", …: which scalar; "" for a whole tap
