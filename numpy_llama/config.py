@@ -120,6 +120,17 @@ class LlamaConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
+    def __str__(self) -> str:
+        """Two lines for people."""
+        head = "tied to the embeddings" if self.tied_head else "of its own"
+        heads = f"{self.n_heads} heads of head_dim {self.head_dim} on {self.n_kv_heads} key/value"
+        rope = f"RoPE {self.rope_scaling.type}, theta {self.rope_theta:g}"
+        return (
+            f"{self.n_layers} layers of dim {self.dim}, hidden_dim {self.hidden_dim}, "
+            f"vocabulary {self.vocab_size:,}, head {head}\n"
+            f"{heads} heads, context {self.max_context:,}, {rope}"
+        )
+
     @property
     def group_size(self) -> int:
         """G: how many query heads share one key/value head."""

@@ -1,7 +1,7 @@
 """Generation: prefill once, then decode. Yields tokens, and text, as they come."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Collection, Generator, Iterable, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -10,6 +10,11 @@ from .errors import InputError, NumericError
 from .kv_cache import KVCache
 from .model import Llama
 from .sampling import GREEDY, Sampling, sample
+from .taps import Tap, no_tap
+
+# Why a text ended: the model (or a stop text) ended it; all tokens that were asked for are there;
+# the KV cache is full.
+FinishReason = Literal["stop", "length", "context"]
 
 
 class StreamDecoder(Protocol):
@@ -59,12 +64,14 @@ def generate(
     stop_ids: Collection[int] = (),
     cache: KVCache | None = None,
     before: Sequence[int] = (),
-) -> Iterator[int]:
-    """Yield the tokens that follow `prompt`, each as soon as it is known.
+    tap: Tap = no_tap,
+) -> Generator[int, None, FinishReason]:
+    """Yield the tokens that follow `prompt`, each as soon as it is known; return why it ended.
 
     Ends after `max_tokens`, before a token of `stop_ids`, or when the cache is full; at first use
     `cache` may already hold tokens that precede the prompt: those of `before`, which are seen by
-    the repetition penalty, and not fed again. Default: a cache just large enough.
+    the repetition penalty, and not fed again. Default: a cache just large enough. `tap` is shown
+    every forward, the prefill first: see recording.py.
     Raises InputError for a prompt that does not fit, NumericError when a logit is not finite.
     """
     if cache is None:
@@ -74,25 +81,28 @@ def generate(
     sequence = [*before, *prompt]
     fed = list(prompt)  # first the whole prompt, then each token by itself
     for _ in range(max_tokens):
-        logits = to_host(model.forward(fed, cache, last_only=True)[-1])
+        if cache.length == cache.capacity:
+            return "context"
+        # Who looks at the taps sees every row; else one row of logits is enough.
+        rows = model.forward(fed, cache, tap=tap, last_only=tap is no_tap)
+        logits = to_host(rows[-1])
         check_finite(model, sequence, logits)
         token = sample(logits, settings, rng, seen=sequence)
         if token in stop_ids:
-            return
+            return "stop"
         yield token
-        if cache.length == cache.capacity:
-            return
         sequence.append(token)
         fed = [token]
+    return "length"
 
 
 def text_of(
     tokens: Iterable[int], decoder: StreamDecoder, stops: Sequence[str] = ()
-) -> Iterator[str]:
+) -> Generator[str, None, bool]:
     """Yield text as tokens come, and end before the first of the strings `stops`.
 
     What could still become a stop string is held back until it cannot. `decoder` holds back
-    incomplete characters by itself.
+    incomplete characters by itself. Returns whether one of `stops` ended the text.
     """
     held = ""
     for token in tokens:
@@ -100,7 +110,7 @@ def text_of(
         found = [held.find(stop) for stop in stops if stop in held]
         if found:
             yield held[: min(found)]
-            return
+            return True
         keep = max((overlap(held, stop) for stop in stops), default=0)
         if len(held) > keep:
             yield held[: len(held) - keep]
@@ -108,6 +118,7 @@ def text_of(
     held += decoder.finish()
     found = [held.find(stop) for stop in stops if stop in held]
     yield held[: min(found)] if found else held
+    return bool(found)
 
 
 def overlap(text: str, stop: str) -> int:

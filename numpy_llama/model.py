@@ -1,4 +1,4 @@
-"""Llama, a decoder-only transformer: the forward pass of one sequence.
+"""Llama, a decoder-only transformer: its forward pass.
 
     tokens → embed → x ┬→ RMSNorm → attention → + ┬→ RMSNorm → SwiGLU → + → … → RMSNorm → head
                        └────────────────────────↗  └─────────────────────↗
@@ -15,7 +15,7 @@ from .config import LlamaConfig
 from .feed_forward import swiglu
 from .kv_cache import KVCache, LayerCache
 from .norm import rms, rms_norm
-from .parameters import LayerWeights, Weights, linear, lookup
+from .parameters import LayerWeights, Weights, linear, lookup, summary
 from .rope import rotate
 from .rope_scaling import rotation_table
 from .taps import Tap, no_tap, within
@@ -32,6 +32,7 @@ class Llama:
     config: LlamaConfig
     weights: Weights
     attention: Attention = attend  # or attend_blocked: same values, less memory
+    __repr__ = summary
 
     def forward(
         self,

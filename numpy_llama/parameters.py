@@ -5,6 +5,7 @@ The letters of the axes are explained in taps.py.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,3 +64,9 @@ def rotated_heads(name: str, config: LlamaConfig) -> int:
     heads = {"wq": config.n_heads, "bq": config.n_heads}
     heads |= {"wk": config.n_kv_heads, "bk": config.n_kv_heads}
     return heads.get(name.rpartition(".")[2], 0)
+
+
+def summary(model: Any) -> str:
+    """A Llama in three lines, where a dataclass would print every weight."""
+    dtype = model.weights.tok_embeddings.dtype
+    return f"{type(model).__name__} in {dtype}\n{model.config}"

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -15,6 +16,8 @@ from click.testing import CliRunner
 import numpy_llama.loading.weights
 from numpy_llama import Llama, load_model, load_tokenizer
 from numpy_llama.commands import main
+from numpy_llama.commands.errors import CannotJudge, one_sentence
+from numpy_llama.errors import InputError
 from numpy_llama.formats.convert import convert
 from tests.models import random_tensors, tiny_config
 from tests.tiny import checkpoint_of, write_tiny_model
@@ -109,8 +112,18 @@ def test_statistics_go_to_stderr_and_to_a_file(model, tmp_path):
     stats = json.loads(target.read_text())
     assert stats["generated_tokens"] == 8 and stats["seed"] == 7
     assert stats["prompt_tokens"] == len(load_tokenizer(model).encode("once"))
+    assert stats.pop("finish_reason") == "length"
     assert all(value > 0 for key, value in stats.items() if key not in ("model", "seed"))
-    for word in ("load", "prompt", "first token", "generation 8 tokens", "MiB", "seed 7"):
+    words = (
+        "load",
+        "prompt",
+        "first token",
+        "generation 8 tokens",
+        "MiB",
+        "seed 7",
+        "finish length",
+    )
+    for word in words:
         assert word in result.stderr
     assert "seed" not in result.stdout
 
@@ -462,3 +475,42 @@ def test_threads_are_set_before_numpy_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "1", done.stderr
+
+
+# ------------------------------------------------------------------ errors as sentences
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(2, "No such file", "here.txt"), "here.txt: No such file"),
+        (OSError("a disk of unknown state"), "a disk of unknown state"),
+        (InputError("this prompt"), "this prompt"),
+        (MemoryError(), "out of memory: no more could be had; less"),
+    ],
+)
+def test_what_a_user_can_mend_is_a_sentence_with_its_exit_code(error, words):
+    for failure, code in ((click.ClickException, 1), (CannotJudge, 2)):
+        with pytest.raises(failure) as caught, one_sentence(failure, "less"):
+            raise error
+        assert caught.value.message == words and caught.value.exit_code == code
+
+
+def test_a_closed_pipe_and_a_bug_are_no_sentences():
+    for error in (BrokenPipeError(), ZeroDivisionError()):
+        with pytest.raises(type(error)), one_sentence():
+            raise error
+
+
+def test_statistics_of_a_text_that_was_cut_say_so(model, monkeypatch):
+    real = Llama.forward
+
+    def forward(self, tokens, cache=None, **options):
+        if cache is not None and cache.length > 6:
+            raise KeyboardInterrupt
+        return real(self, tokens, cache, **options)
+
+    monkeypatch.setattr(Llama, "forward", forward)
+    result = run("generate", "once", "-m", model, "-n", 30, "--ignore-eos", "-v")
+    assert result.exit_code == 130
+    assert "generation 4 tokens" in result.stderr and "finish interrupted" in result.stderr

@@ -118,3 +118,46 @@ def test_overlap_is_the_longest_start_of_the_stop_at_the_end_of_the_text():
     assert [overlap(text, "aab") for text in ("", "a", "aa", "aaa", "aab", "ba")] == [
         0, 1, 2, 2, 0, 1,
     ]  # fmt: skip
+
+
+def reason_of(generator):
+    """What a generator returns."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+
+
+def test_generation_returns_why_it_ended():
+    eighth = greedy_without_a_cache(8)[-1]
+    assert reason_of(generate(MODEL, PROMPT, 3)) == "length"
+    assert reason_of(generate(MODEL, PROMPT, 0)) == "length"
+    assert reason_of(generate(MODEL, PROMPT, 20, stop_ids={eighth})) == "stop"
+    cache = MODEL.new_cache(len(PROMPT) + 4)
+    assert reason_of(generate(MODEL, PROMPT, 100, cache=cache)) == "context"
+    cache = MODEL.new_cache(len(PROMPT) + 4)
+    assert reason_of(generate(MODEL, PROMPT, 5, cache=cache)) == "length"
+
+
+@pytest.mark.parametrize(("text", "ended"), [("ab.c", True), ("ab.", True), ("ab", False)])
+def test_a_text_returns_whether_a_stop_ended_it(text, ended):
+    assert reason_of(text_of(map(ord, text), Letters(), ["."])) is ended
+
+
+def test_a_stop_in_what_the_decoder_held_back_is_found():
+    class Late(Letters):
+        def finish(self):
+            return ".z"
+
+    stream = text_of(map(ord, "ab"), Late(), ["."])
+    assert [*stream] == ["a", "b", ""]
+    assert reason_of(text_of(map(ord, "ab"), Late(), ["."])) is True
+
+
+def test_taps_see_every_row_and_change_no_token():
+    seen = []
+    tokens = list(generate(MODEL, PROMPT, 3, tap=lambda name, x: seen.append((name, x.shape))))
+    assert tokens == greedy_without_a_cache(3)
+    V = CONFIG.vocab_size
+    assert [shape for name, shape in seen if name == "logits"] == [(5, V), (1, V), (1, V)]

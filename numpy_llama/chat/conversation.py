@@ -1,9 +1,10 @@
 """Conversation: turns, and the cache of what the model has already read of them."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
+from ..completion import Completion
 from ..errors import InputError
-from ..generation import generate, text_of
+from ..generation import FinishReason, generate
 from ..kv_cache import KVCache
 from ..model import Llama
 from ..sampling import GREEDY, Sampling
@@ -123,31 +124,25 @@ class Conversation:
         self.fed = len(ids) - self.reused
         self.cache.truncate(self.reused)
         known, new = ids[: self.reused], ids[self.reused :]
-        read = list(ids)
-
-        def remembered(tokens: Iterable[int]) -> Iterator[int]:
-            for token in tokens:
-                read.append(token)
-                yield token
-
         seed = self.seed + len(self.turns)  # another answer, other draws
         tokens = generate(
             self.model, new, self.max_tokens, self.settings, seed, self.stop_ids, self.cache, known
         )
         decoder = self.tokenizer.stream(ids)
+        completion = Completion(ids, tokens, decoder, self.stop_texts, seed)
         try:
-            yield from text_of(remembered(tokens), decoder, self.stop_texts)
+            yield from completion
         finally:
             # The last token may not have been fed, nor all of a prompt that was interrupted.
-            self.held = read[: self.cache.length]
-            self.answered = len(read) - len(ids)
-        self.say_why_it_ended()
+            self.held = [*ids, *completion.ids][: self.cache.length]
+            self.answered = completion.generated_tokens
+        self.say_why_it_ended(completion.finish_reason)
 
-    def say_why_it_ended(self) -> None:
+    def say_why_it_ended(self, reason: FinishReason | None) -> None:
         """Say so where it was not the model that ended its answer."""
-        if self.cache.length == self.cache.capacity:
+        if reason == "context":
             self.say("the context is full: the answer was cut")
-        elif self.answered == self.max_tokens:
+        elif reason == "length":
             self.say(f"the answer was cut after {self.answered} tokens (-n)")
 
 

@@ -4,15 +4,14 @@ stdout is the product; everything else goes to stderr. Nothing here imports NumP
 options are read, so that --help is quick and --threads can take effect.
 """
 
-import os
 import sys
 from typing import Any
 
 import click
 
-from ..errors import LlamaError
 from .chat import chat
 from .convert import convert
+from .errors import one_sentence
 from .generate import generate
 from .golden import golden
 from .golden_kit import kit, run
@@ -24,29 +23,13 @@ from .tokenize import tokenize
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 
-def sentence(error: OSError) -> str:
-    """What the operating system refused, as a sentence that names the file."""
-    name = f"{os.fspath(error.filename)}: " if error.filename else ""
-    return f"{name}{error.strerror or error}"
-
-
 class Commands(click.Group):
     """A group whose commands end in one sentence, not a traceback, on a user's errors."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except LlamaError as error:
-            raise click.ClickException(str(error)) from None
-        except BrokenPipeError:
-            raise  # `| head` has seen enough; click ends quietly
-        except OSError as error:
-            raise click.ClickException(sentence(error)) from None
-        except MemoryError as error:
-            raise click.ClickException(
-                f"out of memory: {error or 'no more could be had'}; "
-                "a shorter prompt or a smaller context (-c) needs less"
-            ) from None
+            with one_sentence():
+                return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
             ctx.exit(INTERRUPTED)
 

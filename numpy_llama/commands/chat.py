@@ -1,8 +1,7 @@
 """llama-np chat: converse with a model."""
 
-import secrets
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,15 +10,41 @@ from .options import (
     chat_template_option,
     device_option,
     dtype_option,
+    load_text,
     model_option,
-    open_model,
     sampling_options,
     stream_option,
     system_option,
+    text_options,
     threads_option,
 )
 
+if TYPE_CHECKING:
+    from ..chat import Conversation, Template
+    from ..completion import Options
+    from ..text import TextModel
+
 USUAL_CONTEXT = 8192  # positions at most unless -c asks for more: a long context takes gigabytes
+
+
+def begin(
+    m: "TextModel", template: "Template", options: "Options", system: str | None
+) -> "Conversation":
+    """A conversation that nobody has said anything in, with its cache."""
+    from ..chat import Conversation
+
+    context = options.context or min(m.llama.config.max_context, USUAL_CONTEXT)
+    return Conversation(
+        m.llama,
+        m.tokenizer,
+        template,
+        m.llama.new_cache(context),
+        system=system,
+        max_tokens=context if options.max_tokens is None else options.max_tokens,
+        settings=options,
+        seed=options.new_seed(),
+        say=lambda line: say(f"({line})"),
+    )
 
 
 @click.command()
@@ -52,43 +77,28 @@ USUAL_CONTEXT = 8192  # positions at most unless -c asks for more: a long contex
 def chat(
     model: str | None,
     system: str | None,
-    max_tokens: int,
-    context: int | None,
-    seed: int | None,
     chat_template: str | None,
     dtype: str,
     device: str,
     stream: bool | None,
     verbose: bool,
-    **sampling: Any,
+    **options: Any,
 ) -> None:
     """Converse with a model, at the terminal or one line a turn from a pipe.
 
     Only answers go to stdout. Lines that begin with / are commands: /help lists them. When the
     context is full the oldest turns are left out, which is said.
     """
-    from ..chat import Conversation, open_template
-    from ..sampling import Sampling
+    from ..chat import open_template
     from ..store.find import find_model
     from ..tokenizers import load_tokenizer
 
-    settings = Sampling(**sampling)
+    settings = text_options(**options)
     path = find_model(model)
     tokenizer = load_tokenizer(path)
-    with open_template(tokenizer, chat_template) as template:
-        llama = open_model(path, dtype, device, stream)
-        cache = llama.new_cache(context or min(llama.config.max_context, USUAL_CONTEXT))
-        conversation = Conversation(
-            llama,
-            tokenizer,
-            template,
-            cache,
-            system=system,
-            max_tokens=max_tokens if max_tokens >= 0 else cache.capacity,
-            settings=settings,
-            seed=secrets.randbits(32) if seed is None else seed,
-            say=lambda line: say(f"({line})"),
-        )
+    with open_template(tokenizer, chat_template) as template:  # before the weights: it may be none
+        m = load_text(path, dtype, device, stream, tokenizer=tokenizer)
+        conversation = begin(m, template, settings, system)
         session = Session(conversation, path, verbose)
         if sys.stdin is not None and sys.stdin.isatty():
             say(f"{path.name}, template: {template.name}. /help lists the commands.")

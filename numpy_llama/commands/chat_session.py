@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, LlamaError
+from .errors import sentence
 
 if TYPE_CHECKING:
     from ..chat import Conversation
@@ -51,7 +52,7 @@ class Session:
             except OSError as error:
                 if isinstance(error, BrokenPipeError):
                     raise
-                say(f"Error: {error.filename}: {error.strerror}")
+                say(f"Error: {sentence(error)}")
             except KeyboardInterrupt:
                 self.interrupted = True
                 print(flush=True)

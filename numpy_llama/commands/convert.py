@@ -1,10 +1,11 @@
 """llama-np convert: any checkpoint into a Hugging Face directory."""
 
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import click
 
+from ..choices import RopeLayout, Target
 from .progress import progress_bar
 
 
@@ -20,7 +21,7 @@ from .progress import progress_bar
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["keep", "f32", "f16", "bf16"]),
+    type=click.Choice(get_args(Target)),
     default="keep",
     show_default=True,
     help="Of the tensors written; keep: as stored, quantised ones as f32.",
@@ -35,7 +36,7 @@ from .progress import progress_bar
 )
 @click.option(
     "--rope-layout",
-    type=click.Choice(["adjacent", "half-split"]),
+    type=click.Choice(get_args(RopeLayout)),
     help="For an npz, which does not say how the pairs of RoPE lie.",
 )
 @click.option("--n-heads", type=click.IntRange(min=1), help="For an npz without a config.json.")
@@ -43,9 +44,9 @@ from .progress import progress_bar
 def convert(
     source: Path,
     output: Path,
-    dtype: Literal["keep", "f32", "f16", "bf16"],
+    dtype: Target,
     shard_size: float,
-    rope_layout: Literal["adjacent", "half-split"] | None,
+    rope_layout: RopeLayout | None,
     n_heads: int | None,
     force: bool,
 ) -> None:

@@ -1,10 +1,8 @@
 """llama-np generate: continue a text."""
 
-import secrets
-import sys
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +13,38 @@ from .options import (
     context_option,
     device_option,
     dtype_option,
+    load_text,
     model_option,
-    open_model,
     read_prompt,
     sampling_options,
     stream_option,
     system_option,
+    text_options,
     threads_option,
 )
-from .stats import Stats
+from .stats import report, stats_of
 
 
-def encode_message(
-    tokenizer: Any, choice: str | None, system: str | None, text: str
-) -> tuple[list[int], tuple[int, ...], tuple[str, ...]]:
-    """The tokens of a conversation of one message; the ids and the texts that end its answer."""
-    from ..chat import answer_ends, encode_chat, message, open_template
-
-    opening = [message("system", system)] if system else []
-    with open_template(tokenizer, choice) as template:
-        tokens = encode_chat(tokenizer, template, [*opening, message("user", text)])
-        return tokens, *answer_ends(tokenizer, template)
+def check_usage(chat: bool, special: bool, system: str | None, template: str | None) -> None:
+    """Refuse options that do not go together."""
+    if not chat and (system is not None or template is not None):
+        raise click.UsageError("-s and --chat-template are for --chat")
+    if chat and special:
+        raise click.UsageError("--special is for raw prompts: a message is always text")
 
 
-def timed(ids: Iterable[int], arrivals: list[float]) -> Iterator[int]:
-    """The same ids, the time at which each came put down in `arrivals`."""
-    for token in ids:
-        arrivals.append(time.perf_counter())
-        yield token
+def conversation(system: str | None, text: str) -> list[dict[str, str]]:
+    """The message of a user, after the system message if there is one."""
+    from ..chat import message
+
+    return [*([message("system", system)] if system else []), message("user", text)]
+
+
+def print_as_it_comes(pieces: Iterable[str]) -> None:
+    """Each piece of a text at once, then the newline that ends it."""
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print(flush=True)
 
 
 @click.command()
@@ -101,77 +103,31 @@ def generate(
     prompt: str | None,
     file: Path | None,
     model: str | None,
-    max_tokens: int,
-    context: int | None,
-    seed: int | None,
-    stop: tuple[str, ...],
-    ignore_eos: bool,
-    special: bool,
-    chat: bool,
-    system: str | None,
-    chat_template: str | None,
-    echo: bool,
     dtype: str,
     device: str,
     stream: bool | None,
+    chat: bool,
+    system: str | None,
+    chat_template: str | None,
+    special: bool,
+    echo: bool,
     verbose: bool,
     stats_json: Path | None,
-    **sampling: Any,
+    **options: Any,
 ) -> None:
     """Continue PROMPT: an argument, `-` or piped standard input, or -f FILE.
 
     Prints the continuation (with --chat, the answer) as it comes, and nothing else, to stdout.
     """
-    if not chat and (system is not None or chat_template is not None):
-        raise click.UsageError("-s and --chat-template are for --chat")
-    if chat and special:
-        raise click.UsageError("--special is for raw prompts: a message is always text")
+    check_usage(chat, special, system, chat_template)
     text = read_prompt(prompt, file)
     begun = time.perf_counter()
-    from ..errors import InputError
-    from ..generation import check_context, text_of
-    from ..generation import generate as generate_tokens
-    from ..sampling import Sampling
-    from ..store.find import find_model
-    from ..tokenizers import load_tokenizer
-
-    settings = Sampling(**sampling)
-    if "" in stop:
-        raise InputError("--stop needs a text: the empty one is found everywhere")
-    path = find_model(model)
-    llama = open_model(path, dtype, device, stream)
-    tokenizer = load_tokenizer(path)
-    stop_ids = tokenizer.eos_ids
-    if chat:
-        tokens, stop_ids, ends = encode_message(tokenizer, chat_template, system, text)
-        stop = (*stop, *ends)
-    else:
-        tokens = tokenizer.encode(text, special=special)
-
-    limit = context or llama.config.max_context
-    check_context(len(tokens), limit)
-    if max_tokens < 0:
-        max_tokens = limit  # the cache ends it
-    cache = llama.new_cache(min(limit, len(tokens) + max_tokens))
-    stop_ids = () if ignore_eos else stop_ids
-    seed = secrets.randbits(32) if seed is None else seed
-    stats = Stats(str(path), seed, time.perf_counter() - begun, len(tokens))
-
-    start = time.perf_counter()
-    arrivals: list[float] = []
-    ids = generate_tokens(llama, tokens, max_tokens, settings, seed, stop_ids, cache)
-    pieces = text_of(timed(ids, arrivals), tokenizer.stream(tokens), stop)
+    settings = text_options(**options)
+    m = load_text(model, dtype, device, stream, chat_template=chat_template)
+    asked = conversation(system, text) if chat else m.encode(text, special)
+    completion = m.stream(asked, options=settings)
+    load_seconds = time.perf_counter() - begun
     try:
-        if echo:
-            print(text, end="", flush=True)
-        for piece in pieces:
-            print(piece, end="", flush=True)
-        print(flush=True)
+        print_as_it_comes(chain([text] if echo else [], completion))
     finally:  # also for what Ctrl-C cut short
-        stats.measure(start, arrivals)
-        if verbose:
-            print(stats.line(), file=sys.stderr)
-        if stats_json:
-            from ..formats.storage.files import write_json
-
-            write_json(stats_json, asdict(stats))
+        report(stats_of(str(m.path), load_seconds, completion), verbose, stats_json)

@@ -5,20 +5,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import LlamaError
+from ..choices import CANDIDATE_DTYPES, EXPORTS
+from .errors import exit_2_on_errors
 from .options import model_option, parse_ids, read_prompt, threads_option
 from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..golden import Bundle, Report
-
-DTYPES = ["float32", "bfloat16", "float16", "float64"]
-FORMATS = ["npy", "npz", "f32", "hex", "c", "json"]
-NOT_JUDGED = 2  # exit code of a check that could not be made
 
 golden_argument = click.argument("golden", metavar="GOLDEN", type=click.Path(path_type=Path))
 taps_option = click.option(
@@ -28,28 +25,6 @@ taps_option = click.option(
     help="Which intermediates: all (the default), logits, or patterns like 'layers.0.*'. "
     "May be given several times.",
 )
-
-
-class CannotJudge(click.ClickException):
-    """A check that could not be made: 1 would say that the candidate diverged."""
-
-    exit_code = NOT_JUDGED
-
-
-@contextmanager
-def exit_2_on_errors() -> Iterator[None]:
-    """Turn what ends other commands with 1 into an exit with 2."""
-    try:
-        yield
-    except LlamaError as error:
-        raise CannotJudge(str(error)) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        raise CannotJudge(f"{name}{error.strerror or error}") from None
-    except MemoryError:
-        raise CannotJudge("out of memory: record a golden of fewer tokens or --taps") from None
 
 
 @contextmanager
@@ -118,30 +93,26 @@ def record(
     text = read_prompt(prompt, None) if tokens is None else None
 
     from ..golden import record as record_golden
-    from ..loading.weights import load_model
-    from ..store.find import find_model
-    from ..tokenizers import load_tokenizer
+    from ..text import load
 
-    path = find_model(model)
-    if text is not None:
-        tokens = load_tokenizer(path).encode(text)
-    assert tokens is not None  # one of the two was given
+    m = load(model, stream=False)
+    ids = m.ids_of(tokens or () if text is None else text)
     with telling("trying faults") as progress:
         bundle = record_golden(
-            load_model(path),
-            tokens,
+            m.llama,
+            ids,
             decode,
             chunk,
             taps or ("all",),
             text=text,
-            source=model or path.name,
+            source=model or m.path.name,
             detect=not no_detect,
             progress=progress,
         )
     bundle.save(output)
     click.echo(
         f"wrote {output}: {len(bundle.values)} taps of {len(bundle.schedule.tokens)} rows, "
-        f"{len(tokens)} of them the prompt",
+        f"{len(ids)} of them the prompt",
         err=True,
     )
 
@@ -161,7 +132,7 @@ def show(golden: Path, as_json: bool) -> None:
 
 @golden.command()
 @golden_argument
-@click.option("--to", required=True, type=click.Choice(FORMATS), help="The format.")
+@click.option("--to", required=True, type=click.Choice(EXPORTS), help="The format.")
 @taps_option
 @click.option(
     "--word",
@@ -190,7 +161,7 @@ def export(
 @click.argument("candidate", metavar="CANDIDATE", type=click.Path(path_type=Path))
 @click.option(
     "--dtype",
-    type=click.Choice(DTYPES),
+    type=click.Choice(CANDIDATE_DTYPES),
     help="What CANDIDATE computed in. Default: as its files are stored, at most float32.",
 )
 @click.option(
@@ -224,14 +195,11 @@ def export(
 def check(
     golden: Path,
     candidate: Path,
-    dtype: str | None,
-    names: str | None,
     require: tuple[str, ...],
-    model: str | None,
     no_diagnosis: bool,
-    deep: bool,
     as_json: bool,
     html: Path | None,
+    **how: Any,
 ) -> None:
     """Judge CANDIDATE, and if it is wrong say where, and which known mistake it is.
 
@@ -251,13 +219,10 @@ def check(
             report = check_golden(
                 bundle,
                 candidate,
-                dtype,
-                names,
-                require,
-                model,
+                required=require,
                 name_mistakes=not no_diagnosis,
-                deep=deep,
                 progress=progress,
+                **how,  # dtype, names, model, deep
             )
         if html is not None:
             write_html(html, report, bundle, candidate)

@@ -2,17 +2,23 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .golden import DTYPES, exit_2_on_errors, telling
+from ..choices import CANDIDATE_DTYPES, MODEL_FORMATS
+from ..errors import InputError
+from .errors import exit_2_on_errors
+from .golden import telling
 from .options import threads_option
 
-FORMATS = ["any", "hf", "gguf", "llama2c"]
+if TYPE_CHECKING:
+    from ..golden.kit.kit import Entry
+    from ..golden.kit.run import Plan, Result
 
 
 @click.command()
@@ -96,12 +102,12 @@ def print_coverage(kit: Path) -> bool:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(FORMATS),
+    type=click.Choice(["any", *MODEL_FORMATS]),
     default="any",
     show_default=True,
     help="Which form of each model is {model}; any: the first of hf, gguf, llama2c.",
 )
-@click.option("--dtype", type=click.Choice(DTYPES), help="What the command computes in.")
+@click.option("--dtype", type=click.Choice(CANDIDATE_DTYPES), help="What the command computes in.")
 @click.option(
     "--names",
     metavar="FILE|llama.cpp|transformers|transformerlens",
@@ -132,14 +138,12 @@ def run(
     kit: Path,
     command: str,
     format_: str,
-    dtype: str | None,
-    names: str | None,
     only: tuple[str, ...],
-    timeout: float,
     no_diagnosis: bool,
     keep: Path | None,
     junit_file: Path | None,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Run an implementation on the cases of a kit, judge each, and name its mistakes.
 
@@ -155,45 +159,51 @@ def run(
     Exits 0 if all passed, 1 if any diverged, 3 if any could not be judged, 2 for wrong options.
     """
     with exit_2_on_errors(), TemporaryDirectory() as passing:
-        from ..errors import InputError
-        from ..golden.kit.junit import junit
         from ..golden.kit.kit import read_kit
-        from ..golden.kit.run import make_plan, run_kit, select_cases
-        from ..golden.kit.score import (
-            about_mistakes,
-            case_line,
-            exit_code,
-            score_json,
-            score_line,
-        )
+        from ..golden.kit.run import make_plan, select_cases
+        from ..golden.kit.score import exit_code
 
-        if keep is not None and keep.exists():
-            raise InputError(f"{keep}: is there already; give --keep another name")
+        check_absent(keep)
         cases = select_cases(read_kit(kit), only)
-        plan = make_plan(
-            command,
-            keep or Path(passing),
-            format=format_,
-            dtype=dtype,
-            names=names,
-            timeout=timeout,
-            name_mistakes=not no_diagnosis,
-        )
-        results = []
-        width = max(len(case.name) for case in cases)
-        with telling("running") as progress:
-            for result in run_kit(plan, cases):
-                results.append(result)
-                if not as_json:
-                    click.echo(case_line(result, width))
-                progress(len(results), len(cases), result.name)
-        if junit_file is not None:
-            from ..formats.storage.files import writing
-
-            with writing(junit_file) as file:
-                file.write(junit(results))
-        if as_json:
-            print(json.dumps(score_json(results), indent=1))
-        else:
-            print("\n".join(["", score_line(results), *about_mistakes(results)]))
+        how |= {"format": format_, "name_mistakes": not no_diagnosis}
+        plan = make_plan(command, keep or Path(passing), **how)
+        results = run_cases(plan, cases, quiet=as_json)
+        report(results, junit_file, as_json)
     sys.exit(exit_code(results))
+
+
+def check_absent(keep: Path | None) -> None:
+    """Raise InputError where the outputs would be mixed with what is there."""
+    if keep is not None and keep.exists():
+        raise InputError(f"{keep}: is there already; give --keep another name")
+
+
+def run_cases(plan: "Plan", cases: "Sequence[Entry]", quiet: bool) -> "list[Result]":
+    """Run every case; unless `quiet`, print a line on each as it ends."""
+    from ..golden.kit.run import run_kit
+    from ..golden.kit.score import case_line
+
+    results = []
+    width = max(len(case.name) for case in cases)
+    with telling("running") as progress:
+        for result in run_kit(plan, cases):
+            results.append(result)
+            if not quiet:
+                click.echo(case_line(result, width))
+            progress(len(results), len(cases), result.name)
+    return results
+
+
+def report(results: "list[Result]", junit_file: Path | None, as_json: bool) -> None:
+    """Print the score, or all results as JSON; write the JUnit file if one is named."""
+    from ..formats.storage.files import writing
+    from ..golden.kit.junit import junit
+    from ..golden.kit.score import about_mistakes, score_json, score_line
+
+    if junit_file is not None:
+        with writing(junit_file) as file:
+            file.write(junit(results))
+    if as_json:
+        print(json.dumps(score_json(results), indent=1))
+    else:
+        print("\n".join(["", score_line(results), *about_mistakes(results)]))

@@ -1,42 +1,52 @@
 """llama-np info: what a model is, and what running it needs."""
 
 import json
+import math
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import model_option
 
+if TYPE_CHECKING:
+    from ..formats import Checkpoint
 
-def describe(path: Any, check: bool = False) -> dict[str, Any]:
-    """Everything that `info` prints, as plain values; bytes are bytes."""
-    import math
 
+def about_tokenizer(path: Path) -> dict[str, Any]:
+    """What the vocabulary of a model is, or why it cannot be read."""
     from ..errors import LlamaError
+    from ..tokenizers import load_tokenizer
+
+    try:
+        tokenizer = load_tokenizer(path)
+    except LlamaError as error:
+        return {"error": str(error)}
+    return {
+        "kind": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "bos_id": tokenizer.bos_id,
+        "eos_ids": list(tokenizer.eos_ids),
+        "adds_bos": tokenizer.adds_bos,
+    }
+
+
+def about_values(checkpoint: "Checkpoint") -> dict[str, Any]:
+    """What reading every weight shows."""
+    from ..loading.weights import count_not_finite
+
+    return {"not_finite": count_not_finite(checkpoint)}
+
+
+def describe(path: Path, check: bool = False) -> dict[str, Any]:
+    """Everything that `info` prints, as plain values; bytes are bytes."""
     from ..formats import open_checkpoint
     from ..loading.memory import weight_memory
-    from ..tokenizers import load_tokenizer
 
     checkpoint = open_checkpoint(path)
     config = checkpoint.config
     parameters = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
-    try:
-        tokenizer = load_tokenizer(path)
-        about = {
-            "kind": tokenizer.kind,
-            "vocab_size": tokenizer.vocab_size,
-            "bos_id": tokenizer.bos_id,
-            "eos_ids": list(tokenizer.eos_ids),
-            "adds_bos": tokenizer.adds_bos,
-        }
-    except LlamaError as error:
-        about = {"error": str(error)}
-    about_values = {}
-    if check:
-        from ..loading.weights import count_not_finite
-
-        about_values["not_finite"] = count_not_finite(checkpoint)
     return {
         "path": str(path),
         "format": checkpoint.format,
@@ -47,8 +57,8 @@ def describe(path: Any, check: bool = False) -> dict[str, Any]:
         "bytes_resident": weight_memory(config).resident,  # as float32
         "bytes_streamed": weight_memory(config).streamed,  # with --stream
         "kv_cache_bytes_per_token": 2 * 4 * config.n_layers * config.n_kv_heads * config.head_dim,
-        "tokenizer": about,
-        **about_values,
+        "tokenizer": about_tokenizer(path),
+        **(about_values(checkpoint) if check else {}),
     }
 
 
@@ -68,52 +78,66 @@ def attention_kind(heads: int, kv_heads: int) -> str:
     return "multi-query" if kv_heads == 1 else "grouped-query"
 
 
-def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same for people: a label and a value each."""
-    from ..loading.memory import human
-
-    config, tokenizer = about["config"], about["tokenizer"]
+def config_lines(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """The hyper-parameters for people."""
     heads, kv_heads = config["n_heads"], config["n_kv_heads"]
     head = "tied to the embeddings" if config["tied_head"] else "of its own"
-    rope = f"theta {config['rope_theta']:g}, {config['rope_scaling']['type']}"
-    if config["rope_scaling"]["type"] != "default":
-        rope += f", factor {config['rope_scaling']['factor']:g}"
-    shown = [
-        ("path", about["path"]),
-        ("format", f"{about['format']} ({', '.join(about['dtypes'])})"),
-        ("parameters", f"{about['parameters']:,}"),
+    scaling = config["rope_scaling"]
+    rope = f"theta {config['rope_theta']:g}, {scaling['type']}"
+    if scaling["type"] != "default":
+        rope += f", factor {scaling['factor']:g}"
+    kind = attention_kind(heads, kv_heads)
+    return [
         (
             "layers",
             f"{config['n_layers']} of dim {config['dim']}, hidden_dim {config['hidden_dim']}",
         ),
         (
             "heads",
-            f"{heads} of head_dim {config['head_dim']} on {kv_heads} key/value heads "
-            f"({attention_kind(heads, kv_heads)})",
+            f"{heads} of head_dim {config['head_dim']} on {kv_heads} key/value heads ({kind})",
         ),
         ("vocabulary", f"{config['vocab_size']:,} tokens, head {head}"),
         ("context", f"{config['max_context']:,} positions"),
         ("RoPE", rope),
         ("norm_eps", f"{config['norm_eps']:g}"),
+    ]
+
+
+def memory_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """What it takes, for people."""
+    from ..loading.memory import human
+
+    a_token, positions = about["kv_cache_bytes_per_token"], about["config"]["max_context"]
+    resident, streamed = human(about["bytes_resident"]), human(about["bytes_streamed"])
+    return [
         ("weights", f"{human(about['bytes_stored'])} stored"),
-        (
-            "memory",
-            f"{human(about['bytes_resident'])} as float32, "
-            f"{human(about['bytes_streamed'])} with --stream",
-        ),
+        ("memory", f"{resident} as float32, {streamed} with --stream"),
         (
             "KV cache",
-            f"{human(about['kv_cache_bytes_per_token'])} a token, "
-            f"{human(about['kv_cache_bytes_per_token'] * config['max_context'])} "
-            "for the whole context",
+            f"{human(a_token)} a token, {human(a_token * positions)} for the whole context",
         ),
-        (
-            "tokenizer",
-            tokenizer.get("error")
-            or f"{tokenizer['kind']}, {tokenizer['vocab_size']:,} "
-            f"tokens, BOS {tokenizer['bos_id']} {'' if tokenizer['adds_bos'] else 'not '}added, "
-            f"EOS {', '.join(map(str, tokenizer['eos_ids'])) or 'none'}",
-        ),
+    ]
+
+
+def tokenizer_line(tokenizer: dict[str, Any]) -> str:
+    """The vocabulary for people, or why there is none."""
+    if "error" in tokenizer:
+        return str(tokenizer["error"])
+    added = "added" if tokenizer["adds_bos"] else "not added"
+    ends = ", ".join(map(str, tokenizer["eos_ids"])) or "none"
+    size = f"{tokenizer['vocab_size']:,} tokens"
+    return f"{tokenizer['kind']}, {size}, BOS {tokenizer['bos_id']} {added}, EOS {ends}"
+
+
+def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for people: a label and a value each."""
+    shown = [
+        ("path", about["path"]),
+        ("format", f"{about['format']} ({', '.join(about['dtypes'])})"),
+        ("parameters", f"{about['parameters']:,}"),
+        *config_lines(about["config"]),
+        *memory_lines(about),
+        ("tokenizer", tokenizer_line(about["tokenizer"])),
     ]
     if "not_finite" in about:
         shown.append(("values", values_line(about["not_finite"])))

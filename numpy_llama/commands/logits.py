@@ -1,6 +1,7 @@
 """llama-np logits: the scores of the next token, as an array or as a list of the likeliest."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,15 +9,43 @@ from .options import (
     context_option,
     device_option,
     dtype_option,
+    load_text,
     model_option,
-    open_model,
     parse_ids,
     read_prompt,
     stream_option,
     threads_option,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..tokenizers import Tokenizer
+
 SHOWN = 10  # how many tokens are listed where no file is written
+
+
+def write_array(path: Path, array: "np.ndarray") -> None:
+    """A NumPy file, whole or not at all."""
+    import numpy as np
+
+    from ..formats.storage.files import writing
+
+    with writing(path) as file:
+        np.save(file, array)
+
+
+def print_likeliest(row: "np.ndarray", tokenizer: "Tokenizer") -> None:
+    """The likeliest next tokens, each with its probability, id and piece. row: (V,) logits."""
+    import numpy as np
+
+    from ..sampling import Sampling, next_token_probabilities
+
+    probabilities = next_token_probabilities(row, Sampling(temperature=1.0))
+    for token in np.argsort(-probabilities, kind="stable")[:SHOWN].tolist():
+        # A model may have more rows than there are pieces: they pad its matrices.
+        piece = tokenizer.pieces([token])[0] if token < tokenizer.vocab_size else ""
+        print(f"{probabilities[token]:8.4%}  {token:>7}  {piece!r}")
 
 
 @click.command()
@@ -64,33 +93,11 @@ def logits(
         raise click.UsageError("--all needs -o FILE.npy: (L, V) numbers are too many to print")
     text = read_prompt(prompt, None) if tokens is None else None
 
-    import numpy as np
-
-    from ..backend import to_host
-    from ..generation import check_context, check_finite
-    from ..sampling import Sampling, next_token_probabilities
-    from ..store.find import find_model
-    from ..tokenizers import load_tokenizer
-
-    path = find_model(model)
-    llama = open_model(path, dtype, device, stream)
-    tokenizer = load_tokenizer(path) if text is not None or output is None else None
-    if text is not None and tokenizer is not None:
-        tokens = tokenizer.encode(text, special=special)
-    assert tokens is not None  # one of the two was given
-    check_context(len(tokens), context or llama.config.max_context)
-    rows = to_host(llama.forward(tokens, last_only=not all_rows))
-    check_finite(llama, tokens, rows)
-
+    m = load_text(model, dtype, device, stream)
+    tokenizer = m.tokenizer if output is None else None  # if it is missing, say so now
+    ids = tokens if text is None else m.encode(text, special)
+    rows = m.logits(ids or (), last_only=not all_rows, context=context)
     if output is not None:
-        from ..formats.storage.files import writing
-
-        with writing(output) as file:
-            np.save(file, rows if all_rows else rows[-1])
+        write_array(output, rows if all_rows else rows[-1])
     elif tokenizer is not None:
-        probabilities = next_token_probabilities(rows[-1], Sampling(temperature=1.0))
-        likeliest = np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
-        for token in likeliest:
-            # A model may have more rows than there are pieces: they pad its matrices.
-            piece = tokenizer.pieces([token])[0] if token < tokenizer.vocab_size else ""
-            print(f"{probabilities[token]:8.4%}  {token:>7}  {piece!r}")
+        print_likeliest(rows[-1], tokenizer)

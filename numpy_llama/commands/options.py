@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices import DEVICES, DTYPES
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..model import Llama
+    from ..completion import Options
+    from ..text import TextModel
 
 Command = Callable[..., Any]
 
@@ -26,14 +28,14 @@ model_option = click.option(
 )
 dtype_option = click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64"]),
+    type=click.Choice(DTYPES),
     default="float32",
     show_default=True,
     help="Precision of the computation. float64 is the reference.",
 )
 device_option = click.option(
     "--device",
-    type=click.Choice(["cpu", "cuda", "auto"]),
+    type=click.Choice(DEVICES),
     default="cpu",
     show_default=True,
     help="Where to compute; cuda needs the extra numpy-llama[gpu].",
@@ -180,28 +182,27 @@ def parse_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(f"{value!r} is not a list of whole numbers like 1,2,3") from None
 
 
-def open_model(path: Path, dtype: str, device: str, stream: bool | None) -> "Llama":
-    """The model at a path, as --dtype, --device and --stream ask for it.
+def load_text(
+    model: str | Path | None, dtype: str, device: str, stream: bool | None, **more: Any
+) -> "TextModel":
+    """The model that -m, --dtype, --device and --stream ask for, with its tokenizer.
 
-    Without --stream or --no-stream it is streamed where its weights would not fit in the free
-    memory of the host, which is said.
+    more: as `load` takes it. Where it is streamed without --stream, that is said.
     """
-    from ..backend import open_device
-    from ..formats import open_checkpoint
-    from ..loading.memory import free_memory, human, keep_freed_memory, weight_memory
-    from ..loading.weights import DTYPES, model_of
+    from ..loading.memory import keep_freed_memory
+    from ..text import load
+
+    def say(line: str) -> None:
+        print(f"{line} (--no-stream loads them all the same)", file=sys.stderr)
 
     keep_freed_memory()
-    backend = open_device(device)
-    checkpoint = open_checkpoint(path)
-    if stream is None and backend.name == "cpu":
-        need = weight_memory(checkpoint.config, DTYPES[dtype]().itemsize)
-        free = free_memory()
-        stream = free is not None and need.resident > free
-        if stream:
-            print(
-                f"streaming the weights: as {dtype} they take {human(need.resident)}, and only "
-                f"{human(free or 0)} of memory are free (--no-stream loads them all the same)",
-                file=sys.stderr,
-            )
-    return model_of(checkpoint, dtype, bool(stream), backend.to_device)
+    return load(model, dtype=dtype, device=device, stream=stream, say=say, **more)
+
+
+def text_options(max_tokens: int, stop: tuple[str, ...] = (), **options: Any) -> "Options":
+    """The options of a text, as the command line has them: -n -1 is without end."""
+    from ..completion import Options
+
+    if "" in stop:
+        raise InputError("--stop needs a text: the empty one is found everywhere")
+    return Options(max_tokens=max_tokens if max_tokens >= 0 else None, stop=stop, **options)

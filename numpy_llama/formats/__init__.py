@@ -5,8 +5,9 @@ What a path holds is decided by its content, not by its extension.
 
 from pathlib import Path
 
+from ..choices import RopeLayout
 from ..errors import CheckpointError
-from .checkpoint import Checkpoint, RopeLayout, StoredTensor
+from .checkpoint import Checkpoint, StoredTensor
 from .storage.files import foreign_content, open_regular
 
 __all__ = ["Checkpoint", "StoredTensor", "open_checkpoint"]
@@ -55,13 +56,14 @@ def open_file(path: Path, rope_layout: RopeLayout | None, n_heads: int | None) -
 
 
 def open_checkpoint(
-    path: Path, rope_layout: RopeLayout | None = None, n_heads: int | None = None
+    path: str | Path, rope_layout: RopeLayout | None = None, n_heads: int | None = None
 ) -> Checkpoint:
     """Open a checkpoint of any known format. Headers are read; a tensor, when it is asked for.
 
     rope_layout and n_heads are looked at for an npz only, which does not say them.
     Raises CheckpointError or ConfigError, in one sentence that names the file.
     """
+    path = Path(path)
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or directory")
     return open_directory(path) if path.is_dir() else open_file(path, rope_layout, n_heads)

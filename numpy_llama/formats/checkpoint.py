@@ -3,14 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from ..choices import RopeLayout
 from ..config import LlamaConfig
 from ..errors import CheckpointError
-
-RopeLayout = Literal["adjacent", "half-split"]  # how wq and wk keep RoPE's pairs; see rope.py
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from ..choices import Target
 from ..errors import CheckpointError, LlamaError
 from ..parameters import rotated_heads
 from ..rope import half_split_rows
@@ -20,7 +21,6 @@ from .storage.directory import GrowingDirectory, check_place
 from .storage.files import write_json, writing
 from .storage.floats import bf16_to_f32, f16_to_f32, f32_to_bf16, f64_to_f32_odd
 
-Target = Literal["keep", "f32", "f16", "bf16"]
 TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -202,7 +202,7 @@ def write_small_files(
 
 def convert(
     checkpoint: Checkpoint,
-    target: Path,
+    target: str | Path,
     dtype: Target = "keep",
     tokenizer: Any = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -218,6 +218,7 @@ def convert(
     Raises CheckpointError if the target exists (unless `force`), is the source, the disk is too
     small, or a value does not fit the dtype. Interrupted, the same call goes on where it stopped.
     """
+    target = Path(target)
     check_place(target, checkpoint.source, force, essential={SINGLE, INDEX})
     plan = plan_tensors(checkpoint, dtype)
     shards = plan_shards(plan, shard_size)

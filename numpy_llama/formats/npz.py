@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..choices import RopeLayout
 from ..errors import CheckpointError, ConfigError
-from .checkpoint import Checkpoint, RopeLayout, StoredTensor
+from .checkpoint import Checkpoint, StoredTensor
 from .huggingface.read import CONFIG, MAX_CONFIG, checkpoint_from_hf_tensors, read_json
 from .storage.files import check_whole
 from .storage.strict_json import shown

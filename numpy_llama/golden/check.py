@@ -16,8 +16,8 @@ from .candidate.read import read_candidate
 from .compare.compare import compare
 from .compare.verdict import Diagnosis, Report
 from .diagnose.diagnose import diagnose
+from .progress import Progress, no_progress
 from .record.bundle import Bundle, load
-from .record.detectability import Progress, no_progress
 from .record.reference import load_reference
 from .replay.precision import check_dtype
 

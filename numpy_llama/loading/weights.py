@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..attention import attend_blocked
+from ..choices import DTYPES
 from ..errors import InputError
 from ..formats import Checkpoint, StoredTensor, open_checkpoint
 from ..formats.storage.floats import bf16_to_f32, f16_to_f32
@@ -15,7 +15,6 @@ from ..parameters import Weights, rotated_heads
 from ..rope import adjacent_rows
 from .layer_stream import Empty, LayerStream
 
-DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": np.float64}
 TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
 ToDevice = Callable[[np.ndarray], np.ndarray]
 
@@ -23,6 +22,13 @@ ToDevice = Callable[[np.ndarray], np.ndarray]
 def stay_on_host(array: np.ndarray) -> np.ndarray:
     """The device of a run on the CPU."""
     return array
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """The dtype of a computation: "float32" or "float64". Raises InputError for another name."""
+    if name not in DTYPES:
+        raise InputError(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
+    return np.dtype(name)
 
 
 def expand(bits: np.ndarray, stored: str, dtype: np.dtype, empty: Empty = np.empty) -> np.ndarray:
@@ -66,11 +72,10 @@ def load_weights(
     are read when first touched. `stream`: the matrices of the layers stay in the file, and each is
     expanded at every use; the values are the same.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    computed = numpy_dtype(dtype)
 
     def load(name: str, empty: Empty = np.empty) -> np.ndarray:
-        return to_device(load_tensor(checkpoint, name, np.dtype(DTYPES[dtype]), empty))
+        return to_device(load_tensor(checkpoint, name, computed, empty))
 
     embeddings = load("tok_embeddings")
     lm_head = embeddings if checkpoint.config.tied_head else load("lm_head")

@@ -68,7 +68,7 @@ def default_model() -> Path:
     return models_dir() / (DEFAULT_MODEL if DEFAULT_MODEL in names else names[0])
 
 
-def find_model(spec: str | None) -> Path:
+def find_model(spec: str | Path | None) -> Path:
     """The path of the model that a user named: a path, a name in `models_dir()`, or ORG/NAME.
 
     The last is looked up in the hub's cache; nothing is fetched. Raises InputError when there is
@@ -76,6 +76,7 @@ def find_model(spec: str | None) -> Path:
     """
     if not spec:
         return default_model()
+    spec = str(spec)
     if Path(spec).exists():
         return Path(spec)
     if spec in local_models():

@@ -8,8 +8,8 @@ from ...formats.checkpoint import expected_shapes
 from ...model import Llama
 from ..candidate.candidate import Candidate
 from ..compare.verdict import Diagnosis, Report
+from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
-from ..record.detectability import Progress, no_progress
 from ..replay.metrics import DIVERGENT
 from .evidence import gather
 from .isolate import isolate

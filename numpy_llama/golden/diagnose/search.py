@@ -14,7 +14,7 @@ import numpy as np
 from ...model import Llama
 from ..compare.verdict import Suspect
 from ..faults import CATALOGUE, Fault
-from ..record.detectability import Progress
+from ..progress import Progress
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, smoothed
 from ..replay.precision import UNIT_ROUNDOFF, in_dtype
 from ..replay.replay import Observer, StopRun, observe_nothing, run

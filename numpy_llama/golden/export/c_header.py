@@ -13,9 +13,10 @@ def header() -> str:
     return files(__package__).joinpath(NAME).read_text(encoding="utf-8")
 
 
-def write_header(target: Path) -> Path:
+def write_header(target: str | Path) -> Path:
     """Write it to a file, or under its own name into a directory; returns the file's path."""
-    path = target / NAME if target.is_dir() else target
+    path = Path(target)
+    path = path / NAME if path.is_dir() else path
     with writing(path) as file:
         file.write(header().encode())
     return path

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ...choices import EXPORTS
 from ...errors import InputError
 from ...formats.storage.directory import new_directory
 from ...formats.storage.files import new_file, write_json
@@ -143,26 +144,26 @@ def chosen_taps(bundle: Bundle, patterns: list[str]) -> list[str]:
 
 DIRECTORIES = {"npy": export_npy, "f32": export_f32}
 FILES = {"npz": export_npz, "c": export_c, "json": export_json}
-FORMATS = (*DIRECTORIES, *FILES, "hex")
 
 
 def export(
     bundle: Bundle,
-    target: Path,
+    target: str | Path,
     to: str,
     taps: list[str] | None = None,
     word: str = "float32",
     force: bool = False,
 ) -> str:
-    """Write a golden to `target` in one of FORMATS; returns how numbers are encoded.
+    """Write a golden to `target` in one of EXPORTS; returns how numbers are encoded.
 
     taps: patterns (default: all that were recorded). word: of "hex" (see `parse_encoding`).
     Raises InputError for an unknown format, word or pattern, and for a target that is there.
     """
-    if to not in FORMATS:
-        raise InputError(f"{to!r} is not one of {', '.join(FORMATS)}")
+    if to not in EXPORTS:
+        raise InputError(f"{to!r} is not one of {', '.join(EXPORTS)}")
     chosen = chosen_taps(bundle, taps or ["all"])
     values = Chosen(bundle.values, chosen)
+    target = Path(target)
     if to in FILES:
         with new_file(target, force) as file:
             return FILES[to](bundle, values, file)

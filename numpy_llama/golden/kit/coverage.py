@@ -1,18 +1,16 @@
 """The proof of the conformance kit: which of its cases shows which fault, by its logits alone."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...model import Llama
 from ..faults import CATALOGUE, Fault
+from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
 from ..record.detectability import MOST, fault_errors
 from ..replay.metrics import DIVERGENT, floors
 from ..replay.precision import in_dtype
-
-# Called with how many trials are done, of how many, and what the last was.
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def ratio_in(bundle: Bundle, model: Llama, fault: Fault) -> float:
 
 def coverage(
     cases: Mapping[str, tuple[Llama, Bundle, bool]],
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = no_progress,
     faults: Mapping[str, Fault] = CATALOGUE,
 ) -> list[Covered]:
     """Try every fault on every case that can have it.

@@ -9,13 +9,14 @@ NAME/golden         what the model gives after each of them
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...choices import MODEL_FORMATS
 from ...config import LlamaConfig
 from ...errors import ConfigError, InputError
 from ...formats import llama2c
@@ -30,6 +31,7 @@ from ...loading.weights import load_model
 from ...model import Llama
 from ...parameters import rotated_heads
 from ...rope import half_split_rows
+from ..progress import Progress, no_progress
 from ..record.bundle import Bundle, load
 from ..record.record import record
 from ..replay.schedule import Schedule
@@ -39,9 +41,8 @@ VERSION = 1
 KIT = "kit.json"
 MAX_JSON = 16 << 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of a case, which is also a directory's
-FORMATS = {"hf": "hf", "gguf": "model.gguf", "llama2c": "model.bin"}  # and the name of each
+FORMATS = dict(zip(MODEL_FORMATS, ("hf", "model.gguf", "model.bin"), strict=True))  # file names
 
-Progress = Callable[[int, int, str], None]
 Tensors = dict[str, np.ndarray]
 
 
@@ -117,16 +118,16 @@ def write_case(kit: Path, case: Case, place: str, detect: bool) -> dict[str, Any
 
 
 def write_kit(
-    target: Path,
+    target: str | Path,
     cases: Sequence[Case] = CASES,
     detect: bool = True,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = no_progress,
 ) -> None:
     """Write the kit as the directory `target`, which appears when it is whole.
 
     detect: let each golden say which faults it can see. Raises InputError if `target` is there.
     """
-    with new_directory(target) as made:
+    with new_directory(Path(target)) as made:
         entries = []
         for done, case in enumerate(cases):
             progress(done, len(cases), case.name)
@@ -184,8 +185,9 @@ def parse_entry(kit: Path, raw: dict[str, Any]) -> Entry:
     )
 
 
-def read_kit(kit: Path) -> list[Entry]:
+def read_kit(kit: str | Path) -> list[Entry]:
     """The cases of a kit. Raises InputError for one that is none, or broken."""
+    kit = Path(kit)
     path = kit / KIT
     if not path.is_file():
         raise InputError(f"{kit}: is no kit: it has no {KIT}; `llama-np golden kit -o` makes one")
@@ -199,7 +201,7 @@ def read_kit(kit: Path) -> list[Entry]:
         raise InputError(f"{path}: is not a whole index of a kit: {wrong}") from None
 
 
-def load_cases(kit: Path) -> dict[str, tuple[Llama, Bundle, bool]]:
+def load_cases(kit: str | Path) -> dict[str, tuple[Llama, Bundle, bool]]:
     """Of each case its model, its golden, and whether it is slow."""
     return {
         entry.name: (load_model(entry.models["hf"]), load(entry.golden), entry.slow)

@@ -45,12 +45,12 @@ class Plan:
     name_mistakes: bool = True
 
 
-def make_plan(command: str, work: Path, **options: object) -> Plan:
+def make_plan(command: str, work: str | Path, **options: object) -> Plan:
     """A plan for a command. Raises InputError for one that cannot be understood."""
     words = split_command(command, PLACEHOLDERS)
     if not any("{out}" in word for word in words):
         raise InputError("the command must say where its output goes: put {out} into it")
-    return Plan(words, work, **options)  # type: ignore[arg-type]
+    return Plan(words, Path(work), **options)  # type: ignore[arg-type]
 
 
 def select_cases(entries: Sequence[Entry], patterns: Sequence[str]) -> list[Entry]:

@@ -68,8 +68,9 @@ class Bundle:
         rows = range(len(self.schedule.tokens))
         return [(row, self.schedule.phase(row)) for row in rows]
 
-    def save(self, directory: Path) -> None:
+    def save(self, directory: str | Path) -> None:
         """Write both files into `directory`, the values first; what is there is replaced."""
+        directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         tensors = [
             (name, "F32", array.shape, np.ascontiguousarray(array, np.float32))
@@ -109,8 +110,9 @@ class StoredValues(Mapping[str, np.ndarray]):
         return len(self.order)
 
 
-def load(directory: Path) -> Bundle:
+def load(directory: str | Path) -> Bundle:
     """Read a golden. Raises InputError or CheckpointError for one that is broken."""
+    directory = Path(directory)
     path = directory / JSON
     if not path.is_file():
         raise InputError(f"{directory}: is not a golden: it has no {JSON}")

@@ -1,27 +1,21 @@
 """Which faults a golden can see: a check that passes proves no more than that those are absent."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from ...model import Llama
 from ...taps import tap_names
 from ..faults import CATALOGUE, Fault
+from ..progress import Progress, no_progress
 from ..replay.metrics import DIVERGENT, tap_error
 from ..replay.precision import MEASURED, in_dtype
 from ..replay.replay import run
 from ..replay.rows import last_rows
 from .bundle import Bundle, Detection
 
-# Called with how many are done, of how many, and what the last was.
-Progress = Callable[[int, int, str], None]
-
 MOST = 1e12  # a ratio that is larger, or infinite, says no more than this
-
-
-def no_progress(done: int, total: int, what: str) -> None:
-    """The default: say nothing."""
 
 
 def fault_errors(bundle: Bundle, fault: Fault, model: Llama) -> dict[str, float]:

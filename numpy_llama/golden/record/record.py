@@ -10,11 +10,12 @@ from ...errors import InputError, NumericError
 from ...model import Llama
 from ...taps import tap_names
 from ...tokens import check_tokens
+from ..progress import Progress, no_progress
 from ..replay.precision import MEASURED, in_dtype
 from ..replay.replay import run
 from ..replay.schedule import Schedule
 from .bundle import Bundle
-from .detectability import Progress, detectability, no_progress
+from .detectability import detectability
 from .environment import environment
 from .fingerprint import weights_sha256
 from .floors import measure_floors

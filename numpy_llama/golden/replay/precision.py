@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...attention import attend, attend_blocked
+from ...choices import CANDIDATE_DTYPES
 from ...errors import InputError
 from ...formats.storage.floats import bf16_to_f32, f32_to_bf16
 from ...kv_cache import KVCache
@@ -34,8 +35,8 @@ MEASURED = ("float32", "bfloat16", "float16")  # the dtypes whose floors a bundl
 
 def check_dtype(dtype: str) -> str:
     """The dtype itself. Raises InputError for one that has no floors."""
-    if dtype not in UNIT_ROUNDOFF:
-        raise InputError(f"dtype {dtype!r} is not one of {', '.join(UNIT_ROUNDOFF)}")
+    if dtype not in CANDIDATE_DTYPES:
+        raise InputError(f"dtype {dtype!r} is not one of {', '.join(CANDIDATE_DTYPES)}")
     return dtype
 
 

@@ -1,0 +1,16 @@
+"""The names that options choose from: for the commands, and for the code that acts on them.
+
+No NumPy here: so `--help` can list them without loading it.
+"""
+
+from typing import Literal
+
+DTYPES = ("float32", "float64")  # that a model is computed in
+DEVICES = ("cpu", "cuda", "auto")
+Target = Literal["keep", "f32", "f16", "bf16"]  # the dtype of tensors that `convert` writes
+RopeLayout = Literal["adjacent", "half-split"]  # how wq and wk keep RoPE's pairs; see rope.py
+
+# Of golden outputs.
+CANDIDATE_DTYPES = ("float32", "bfloat16", "float16", "float64")  # that a candidate computed in
+EXPORTS = ("npy", "npz", "f32", "hex", "c", "json")  # the formats that a golden is written in
+MODEL_FORMATS = ("hf", "gguf", "llama2c")  # the formats that a kit has its models in
