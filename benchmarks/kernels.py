@@ -111,7 +111,11 @@ def recorded(kernels: list[str], place: Path) -> Iterator[tuple[dict[str, str], 
                     place / f"{kernel}-{threads}.npy", *model, **environment
                 )
             except subprocess.CalledProcessError as error:
-                yield {}, f"WRONG: {name}: {ending(error.returncode)}\n{error.stderr}".rstrip(), False
+                yield (
+                    {},
+                    f"WRONG: {name}: {ending(error.returncode)}\n{error.stderr}".rstrip(),
+                    False,
+                )
                 continue
             first = bits if first is None else first
             words, same = compared(bits, first)
