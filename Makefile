@@ -7,8 +7,24 @@ export PROMPT
 # Packages that carry the tokenizer files of real models; only those files are read.
 VOCABULARIES := llama-models==0.3.0 mistral-common==1.13.1
 
+# What needs neither a real model nor another implementation, nor a network; in processes of one
+# thread each, as many as there are cores, but not so many that they wait for each other.
+TESTS := -m "not oracle and not smollm2 and not gpu and not package"
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+
+# For each save: the mathematics, and one look into the formats, the chat and the judge.
+SLOW := $(addprefix tests/test_,commands.py docs.py hub.py kernels.py pull.py smollm2.py)
+QUICK := $(filter-out $(SLOW),$(wildcard tests/test_*.py)) tests/formats/test_safetensors.py \
+  tests/formats/test_huggingface.py tests/chat/test_conversation.py \
+  tests/golden/test_compare.py tests/golden/test_candidate.py
+
+# What could depend on the machine: on the kernel of the BLAS, and on its number of threads.
+MACHINE := tests/golden tests/test_model.py tests/test_attention.py tests/test_docs.py \
+  tests/test_smollm2.py
+
 .DEFAULT_GOAL := help
-.PHONY: help run model test check lint types oracle bench gpu fuzz format clean
+.PHONY: help run model quick test check lint types oracle threads kernels package bench gpu fuzz \
+  format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,10 +35,13 @@ run: model ## install, get a small real model, continue a text: make run PROMPT=
 model: .venv/run ## get the model that `make run` uses into weights/
 	@$(BIN)/llama-np pull smollm2-135m >/dev/null
 
-test: .venv/test ## the tests that need no model and no other implementation
-	$(BIN)/python -m pytest -m "not oracle and not smollm2 and not gpu"
+quick: .venv/test ## the tests for each save: under 20 seconds
+	$(BIN)/python -m pytest -q $(TESTS) $(PARALLEL) $(QUICK)
 
-check: lint types test ## lint, types and tests
+test: .venv/test ## the tests that need no model and no other implementation
+	$(BIN)/python -m pytest $(TESTS) $(PARALLEL)
+
+check: lint types test ## lint, types and tests: before each commit
 
 lint: .venv/test ## style
 	$(BIN)/ruff check .
@@ -33,6 +52,15 @@ types: .venv/test ## types
 
 oracle: .venv/oracle model ## compare with PyTorch, transformers and llama.cpp, and run the real model
 	$(BIN)/python -m pytest -m "oracle or smollm2"
+
+threads: .venv/test model ## with two threads in the BLAS, the tests that could depend on them
+	OPENBLAS_NUM_THREADS=2 $(BIN)/python -m pytest -m "not oracle and not gpu" $(MACHINE)
+
+kernels: .venv/test model ## the same tests, and recorded bits, with each kernel of OpenBLAS
+	$(BIN)/python -m benchmarks.kernels $(MACHINE)
+
+package: .venv/test ## build the wheel and the sdist, and try both as a stranger would
+	$(BIN)/python -m pytest -m package tests/packaging
 
 bench: .venv/run model ## speed and memory against the bare matrix products, in one run
 	$(BIN)/python -m benchmarks.speed

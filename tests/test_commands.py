@@ -195,7 +195,7 @@ def test_ids_of_rows_that_only_pad_the_model_are_no_text(tmp_path, monkeypatch):
     model, pieces = padded(tmp_path / "padded", monkeypatch, 20)
     assert ok("generate", "once", "-m", model, "-n", 3, "-v").stdout == "\n"
     first = ok("logits", "once", "-m", model).stdout.splitlines()[0]
-    assert first.split() == ["100.0000%", str(pieces + 7), "''"]
+    assert first.split() == ["100.00%", str(pieces + 7), "''"]
 
 
 @pytest.mark.parametrize("command", ["generate", "logits"])
@@ -218,7 +218,7 @@ def test_logits_without_a_file_lists_the_ten_likeliest(model):
     p /= p.sum()
     assert [int(line.split()[1]) for line in lines] == np.argsort(-p)[:10].tolist()
     assert [float(line.split("%")[0]) for line in lines] == pytest.approx(
-        sorted(100 * p, reverse=True)[:10], abs=6e-5
+        sorted(100 * p, reverse=True)[:10], abs=6e-3
     )
 
 

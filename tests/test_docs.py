@@ -13,7 +13,9 @@ import pytest
 from numpy_llama.commands import main
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+DOCUMENTS = [ROOT / "README.md", CONTRIBUTING, ROOT / "CHANGELOG.md"]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 
 
 def blocks(language: str) -> list[tuple[Path, str]]:
@@ -94,6 +96,31 @@ def test_the_reading_table_counts_the_lines_right():
 def test_the_read_through_needs_no_tests():
     """Whoever has only installed the package can run its programs."""
     assert "from tests" not in (ROOT / "docs" / "read-through.md").read_text()
+
+
+def rooms() -> set[str]:
+    """Every directory of the package that has code of its own."""
+    inits = (ROOT / "numpy_llama").rglob("__init__.py")
+    return {str(path.parent.relative_to(ROOT)) for path in inits} - {"numpy_llama"}
+
+
+def test_every_room_is_on_the_map():
+    shown = re.findall(r"\]\((numpy_llama/[^)#]+)\)", CONTRIBUTING.read_text())
+    assert rooms() <= set(shown)
+
+
+def test_every_target_that_is_named_is_in_the_makefile():
+    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for path in [*DOCUMENTS, ROOT / ".ci" / "run"]:
+        for line in re.findall(r"(?:^|`)make ((?:[a-z]+ ?)+)", path.read_text(), re.MULTILINE):
+            named = [word for word in line.split(" ") if word]
+            assert named[0] in targets, f"{path.name}: make {line}"
+
+
+def test_the_hosted_ci_runs_what_every_commit_must_pass():
+    hosted = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert re.findall(r"run: (.*)", hosted) == [".ci/run"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
 def test_every_command_is_in_the_readme():

@@ -45,7 +45,7 @@ def print_likeliest(row: "np.ndarray", tokenizer: "Tokenizer") -> None:
     for token in np.argsort(-probabilities, kind="stable")[:SHOWN].tolist():
         # A model may have more rows than there are pieces: they pad its matrices.
         piece = tokenizer.pieces([token])[0] if token < tokenizer.vocab_size else ""
-        print(f"{probabilities[token]:8.4%}  {token:>7}  {piece!r}")
+        print(f"{probabilities[token]:6.2%}  {token:>7}  {piece!r}")
 
 
 @click.command()

@@ -282,7 +282,7 @@ def test_missing_and_impossible_paths(tmp_path: Path) -> None:
         ("none", "does not exist"),
         ("file/x", "cannot be read"),
         ("\0", "not a path"),
-        ("n" * 500, "cannot be read"),
+        ("n" * 300, "cannot be read"),
     ):
         check_refused(lambda name=name: read_file(tmp_path / name), CheckpointError, word)
 
