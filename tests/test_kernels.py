@@ -1,6 +1,5 @@
 """`make kernels`: which kernels a CPU can run, and what is said of a child that died."""
 
-import signal
 import subprocess
 import sys
 

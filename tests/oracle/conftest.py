@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip the files that need PyTorch, under `-m "not oracle …"`, which would deselect them all."""
+    """Skip files that need PyTorch under `-m "not oracle …"`, which would deselect them all."""
     without = "not oracle" in config.getoption("markexpr")
     needs = collection_path.suffix == ".py" and 'importorskip("torch")' in (
         collection_path.read_text()

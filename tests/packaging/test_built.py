@@ -53,7 +53,7 @@ def new_python(place: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the sdist, made of a copy of this clone, and the wheel, made of the sdist."""
+    """A directory with the sdist, made of a copy of this clone, and the wheel made of it."""
     place = tmp_path_factory.mktemp("built")
     shutil.copytree(ROOT, place / "copy", ignore=LEFT_OUT, symlinks=True)
     for model in (place / "copy" / "weights").glob("*/"):
