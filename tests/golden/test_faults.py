@@ -88,8 +88,8 @@ def test_a_harmless_fault_changes_no_logit() -> None:
     golden = golden_of("grouped")
     for fault in harmless:
         errors = fault_errors(golden, fault, in_dtype(model_of("grouped"), "float32"))
-        assert errors["logits"] <= 3 * golden.floor("logits", "float32")
-        assert max(errors.values()) > 1e-2  # and yet it does something
+        assert golden.in_floors("logits", errors["logits"], "float32") <= 3
+        assert max(map(max, errors.values())) > 1e-2  # and yet it does something
     assert harmless
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from numpy_llama import load_tokenizer
 from numpy_llama.commands import main
 from numpy_llama.golden import load
+from numpy_llama.golden.record.bundle import signed
 from tests.golden.dumps import dump, folder, golden, write_npy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,7 +125,7 @@ def test_without_its_model_the_verdict_stands_alone(tmp_path):
         (tmp_path / "g" / path.name).write_bytes(path.read_bytes())
     about = json.loads((tmp_path / "g" / "golden.json").read_text())
     about["source"] = "gone"
-    (tmp_path / "g" / "golden.json").write_text(json.dumps(about))
+    (tmp_path / "g" / "golden.json").write_text(json.dumps(signed(about)))
     path = write_npy(tmp_path / "d", dump("relu"))
     result = run("check", tmp_path / "g", path)
     assert result.exit_code == 1 and "DIAGNOSIS" not in result.stdout

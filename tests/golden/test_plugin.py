@@ -1,5 +1,6 @@
 """The pytest plugin, in test suites of its own: a session within the session, in a child."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from numpy_llama.golden import load
+from numpy_llama.golden.record.bundle import signed
 from tests.golden.dumps import dump, folder, golden
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,8 +72,9 @@ def test_right_passes_and_wrong_fails_with_the_report(suite):
 
 def test_goldens_are_recorded_again_from_their_own_model(suite):
     about = suite / "golden" / "golden.json"
-    before, recorded = about.read_text(), about.stat().st_mtime_ns
-    about.write_text(before.replace('"numpy": "', '"numpy": "of another time '))
+    content, recorded = json.loads(about.read_text()), about.stat().st_mtime_ns
+    content["environment"]["numpy"] = "of another time"
+    about.write_text(json.dumps(signed(content)))
     done = run_pytest(suite, "--golden-record", "-k", "test_right")
     assert done.returncode == 0 and "1 skipped" in done.stdout, done.stdout
     assert about.stat().st_mtime_ns > recorded and "of another time" not in about.read_text()

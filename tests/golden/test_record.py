@@ -2,16 +2,19 @@
 
 import dataclasses
 import json
+import math
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError, LlamaError, NumericError
-from numpy_llama.golden.record.bundle import Bundle, load
+from numpy_llama.golden.record.bundle import Bundle, load, signed
 from numpy_llama.golden.record.fingerprint import weights_sha256
-from numpy_llama.golden.record.record import record, select_taps
+from numpy_llama.golden.record.record import continue_greedily, record, select_taps
+from numpy_llama.golden.record.show import describe
 from numpy_llama.golden.replay.metrics import relative_rms, tap_error
 from numpy_llama.golden.replay.precision import (
     MEASURED,
@@ -21,6 +24,7 @@ from numpy_llama.golden.replay.precision import (
 )
 from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.schedule import Schedule
+from numpy_llama.model import Llama
 from numpy_llama.taps import tap_names
 from tests.golden.recorded_bits import lawful, recorded_by_a_child, ulps_apart
 from tests.models import random_model, random_tokens, tiny_config
@@ -104,10 +108,23 @@ def test_a_saved_golden_is_loaded_as_it_was(golden: Bundle, tmp_path: Path) -> N
     ]
 
 
+def rewritten(golden: Bundle, directory: Path, path: list[str], value: object, sign: bool) -> None:
+    """A golden whose JSON has another value at this path; `sign`: and a hash that fits."""
+    golden.save(directory)
+    content = json.loads((directory / "golden.json").read_text())
+    at = content
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    text = json.dumps(signed(content) if sign else content)
+    (directory / "golden.json").write_text(text)
+
+
 @pytest.mark.parametrize(
     "path, value",
     [
         (["version"], 99),
+        (["version"], True),
         (["config", "dim"], -1),
         (["config", "dim"], 32),
         (["config", "wheels"], 4),
@@ -116,6 +133,11 @@ def test_a_saved_golden_is_loaded_as_it_was(golden: Bundle, tmp_path: Path) -> N
         (["schedule", "tokens"], "twelve"),
         (["floors"], {}),
         (["floors", "float32", "logits"], "small"),
+        (["floors", "float32", "logits"], [1e-6, 1e-6]),
+        (["floors", "float32", "logits"], [1e-6, 1e-6, -1e-6]),
+        (["floors", "float32", "logits"], [1e-6, 1e-6, math.inf]),
+        (["floors", "float32"], {}),
+        (["logit_noise", "float32"], -1),
         (["greedy"], None),
         (["values_sha256"], "0" * 64),
     ],
@@ -123,15 +145,40 @@ def test_a_saved_golden_is_loaded_as_it_was(golden: Bundle, tmp_path: Path) -> N
 def test_a_golden_that_was_tampered_with_is_refused_in_a_sentence(
     golden: Bundle, tmp_path: Path, path: list[str], value: object
 ) -> None:
-    golden.save(tmp_path)
-    content = json.loads((tmp_path / "golden.json").read_text())
-    at = content
-    for key in path[:-1]:
-        at = at[key]
-    at[path[-1]] = value
-    (tmp_path / "golden.json").write_text(json.dumps(content))
+    rewritten(golden, tmp_path, path, value, sign=True)
     with pytest.raises(LlamaError, match="golden"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path, value", [(["floors", "float32", "logits"], [1.0] * 3), (["source"], "elsewhere")]
+)
+def test_a_change_by_hand_is_found(
+    golden: Bundle, tmp_path: Path, path: list[str], value: object
+) -> None:
+    rewritten(golden, tmp_path, path, value, sign=True)
+    load(tmp_path)
+    rewritten(golden, tmp_path, path, value, sign=False)
+    with pytest.raises(InputError, match="was changed"):
+        load(tmp_path)
+
+
+def test_a_golden_of_version_1_is_read_and_to_be_recorded_again(
+    golden: Bundle, tmp_path: Path
+) -> None:
+    golden.save(tmp_path)
+    content = json.loads((tmp_path / "golden.json").read_text())
+    del content["sha256"]
+    for floors in content["floors"].values():
+        floors.update({tap: max(groups) for tap, groups in floors.items()})
+    (tmp_path / "golden.json").write_text(json.dumps(content | {"version": 1}))
+    old = load(tmp_path)
+    assert "record it again" in old.remark and old.remark in describe(old)
+    assert golden.remark == "" and "again" not in describe(golden)
+    for tap in golden.values:
+        assert old.group_floors(tap, "float32") == (golden.floor(tap, "float32"),) * 3
+    old.save(tmp_path / "again")
+    assert load(tmp_path / "again").version == 1
 
 
 def test_a_golden_without_its_values_or_no_golden_at_all_is_refused(
@@ -185,6 +232,66 @@ def test_errors_are_measured_in_the_worst_group_of_rows() -> None:
     assert relative_rms(np.array([np.nan]), np.array([np.nan])) == np.inf
     assert relative_rms(np.array([1.0]), np.array([0.0])) == np.inf
     assert relative_rms(np.zeros(2), np.zeros(2)) == 0
+
+
+def test_each_group_of_rows_has_its_floor(golden: Bundle) -> None:
+    assert len(golden.schedule.groups) == 3
+    floors = golden.group_floors("layers.1.ffn_out", "float32")
+    assert len(set(floors)) == 3 and max(floors) == golden.floor("layers.1.ffn_out", "float32")
+    assert golden.in_floors("embed", [0, 2**-23, 0], "float32") == 2
+    statistics = {golden.group_floors(t, "float16") for t in golden.values if t.endswith(".rms")}
+    assert len(statistics) == 1 and len(set(statistics.pop())) == 1
+
+
+def test_a_ratio_is_that_of_the_worst_group(golden: Bundle) -> None:
+    logits = golden.values["logits"].astype(np.float64)
+    for rows, floor in zip(
+        golden.schedule.groups, golden.group_floors("logits", "bfloat16"), strict=True
+    ):
+        got = logits.copy()
+        got[rows] *= 1 + 4 * floor
+        assert golden.ratio("logits", got, "bfloat16") == pytest.approx(4, rel=1e-3)
+    assert golden.ratio("logits", np.zeros_like(logits), "bfloat16") > 10
+    assert golden.ratio("logits", np.full_like(logits, np.nan), "bfloat16") == np.inf
+
+
+def test_what_overflows_cannot_be_judged() -> None:
+    """The scores of float16 do, and so all that comes after them; bfloat16 has room for them."""
+    weights = MODEL.weights
+    layers = tuple(
+        dataclasses.replace(layer, wq=layer.wq * 1000, wk=layer.wk * 1000)
+        for layer in weights.layers
+    )
+    large = dataclasses.replace(MODEL, weights=dataclasses.replace(weights, layers=layers))
+    golden = record(large, PROMPT, 3, chunk=5, detect=False)
+    assert golden.floor("layers.0.q", "float16") < 0.01
+    assert golden.floor("layers.0.scores", "float16") == 1
+    assert not golden.judgeable("float16") and golden.judgeable("float16", "layers.0.q")
+    assert "too much to judge" in describe(golden)
+
+
+def test_the_tokens_are_float64s_where_float32_guesses_others(
+    golden: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guess that is wrong at the second token; the answer is as before."""
+    module = sys.modules["numpy_llama.golden.record.record"]  # the package calls a function so
+    monkeypatch.setattr(module, "continue_greedily", wrong_in_float32)
+    again = record(MODEL, PROMPT, 3, chunk=5, detect=False)
+    assert again.schedule == golden.schedule and again.greedy == golden.greedy
+
+
+def wrong_in_float32(model: Llama, schedule: Schedule, n: int) -> list[int]:
+    right = continue_greedily(model, schedule, n)
+    if model.weights.final_norm.dtype == np.float64:
+        return right
+    return [right[0], (right[1] + 1) % 61, right[2]]
+
+
+def test_the_decode_steps_may_be_one_call() -> None:
+    schedule = Schedule.of(range(9), range(3), chunk=5)
+    assert schedule.merged == Schedule(schedule.tokens, (5, 7))
+    assert Schedule.of([1], range(3)).merged.steps == (4,)
+    assert Schedule.of(range(5)).merged.steps == (5,)
 
 
 def test_bfloat16_is_emulated_by_rounding_to_even() -> None:

@@ -39,8 +39,8 @@ def logits_only(bundle: Bundle) -> Bundle:
 
 def ratio_in(bundle: Bundle, model: Llama, fault: Fault) -> float:
     """How many floors at float32 the logits are off with this fault."""
-    error = fault_errors(bundle, fault, model)["logits"]
-    return min(error / bundle.floor("logits", "float32"), MOST)
+    errors = fault_errors(bundle, fault, model)["logits"]
+    return min(bundle.in_floors("logits", errors, "float32"), MOST)
 
 
 def coverage(

@@ -5,7 +5,10 @@ golden.safetensors  the taps, float64 rounded to float32
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +22,15 @@ from ...formats.huggingface.safetensors import read_file, write_file
 from ...formats.storage.files import read_small, sha256_of, write_json
 from ...formats.storage.strict_json import parse_json, shown
 from ...taps import tap_names
+from ..replay.metrics import DIVERGENT, Groups, group_errors
 from ..replay.precision import MEASURED, UNIT_ROUNDOFF, check_dtype
 from ..replay.rows import tap_shape
 from ..replay.schedule import Schedule
 
-VERSION = 1
+VERSION = 2  # of 1, a floor is one number a tap, of one run: read, but to be recorded again
 JSON, VALUES = "golden.json", "golden.safetensors"
 MAX_JSON = 64 << 20
+MOST_VALUES = 1_000_000  # floors of hundreds of taps, each in dozens of chunks
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,44 @@ class Bundle:
     prompt: str | None  # the text, where there was one
     greedy: tuple[int, ...]  # the most likely token after the prompt, and after each decode step
     values: Mapping[str, np.ndarray]  # float32, in causal order, as `run` joins them
-    floors: Mapping[str, Mapping[str, float]]  # dtype → tap → relative RMS error
+    floors: Mapping[str, Mapping[str, Groups]]  # dtype → tap → relative RMS error of each group
     logit_noise: Mapping[str, float]  # dtype → largest absolute error of a logit
     margins: tuple[float, ...]  # per row: how far the largest logit is above the second
     detectability: Mapping[str, Mapping[str, Detection]]  # fault → dtype
     weights_sha256: str
     source: str  # the model, as it was named when this was recorded
     environment: Mapping[str, str]
+    version: int = VERSION
+
+    def group_floors(self, tap: str, dtype: str) -> Groups:
+        """The error of right programs at a dtype, in each group of rows; at least one rounding."""
+        least = UNIT_ROUNDOFF[check_dtype(dtype)]
+        nothing = (least,) * len(self.schedule.groups)
+        return tuple(max(f, least) for f in self.floors.get(dtype, {}).get(tap, nothing))
 
     def floor(self, tap: str, dtype: str) -> float:
-        """The error of this model itself at a dtype; never below what one rounding does."""
-        measured = self.floors.get(check_dtype(dtype), {}).get(tap, 0.0)
-        return max(measured, UNIT_ROUNDOFF[dtype])
+        """The largest of the floors of a tap's groups."""
+        return max(self.group_floors(tap, dtype))
+
+    def in_floors(self, tap: str, errors: Sequence[float], dtype: str) -> float:
+        """Errors, one for each group of rows, in units of their floors: the largest."""
+        floors = self.group_floors(tap, dtype)
+        return max(error / floor for error, floor in zip(errors, floors, strict=True))
+
+    def ratio(self, tap: str, got: np.ndarray, dtype: str) -> float:
+        """How many floors a tap is off, all its rows given."""
+        return self.in_floors(tap, group_errors(tap, got, self.values[tap], self.schedule), dtype)
+
+    def judgeable(self, dtype: str, tap: str = "logits") -> bool:
+        """Whether an error of 100 %, such as that of zeros, would be told from noise."""
+        return DIVERGENT * self.floor(tap, dtype) < 1
+
+    @property
+    def remark(self) -> str:
+        """What its user should know of it, if anything."""
+        if self.version == VERSION:
+            return ""
+        return "an older version recorded this golden, with floors of one run each: record it again"
 
     def noise(self, dtype: str) -> float:
         """The largest absolute error of a logit at a dtype."""
@@ -77,7 +108,7 @@ class Bundle:
             for name, array in self.values.items()
         ]
         digest = write_file(directory / VALUES, tensors, {"format": "numpy_llama golden"})
-        write_json(directory / JSON, self.as_json(digest), indent=1)
+        write_json(directory / JSON, signed(self.as_json(digest)), indent=1)
 
     def as_json(self, values_sha256: str) -> dict[str, Any]:
         """All but the values."""
@@ -90,7 +121,19 @@ class Bundle:
             for fault, detections in self.detectability.items()
         }
         rows = [{"position": p, "phase": phase} for p, phase in self.positions()]
-        return {"version": VERSION, **fields, "rows": rows, "values_sha256": values_sha256}
+        version = fields.pop("version")
+        return {"version": version, **fields, "rows": rows, "values_sha256": values_sha256}
+
+
+def text_of(content: dict[str, Any]) -> str:
+    """A golden's JSON."""
+    return json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def signed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content and, last, the sha256 of its text without that."""
+    content = {name: value for name, value in content.items() if name != "sha256"}
+    return content | {"sha256": hashlib.sha256(text_of(content).encode()).hexdigest()}
 
 
 class StoredValues(Mapping[str, np.ndarray]):
@@ -116,10 +159,12 @@ def load(directory: str | Path) -> Bundle:
     path = directory / JSON
     if not path.is_file():
         raise InputError(f"{directory}: is not a golden: it has no {JSON}")
-    content = parse_json(read_small(path, MAX_JSON, InputError), str(path), InputError)
-    if not isinstance(content, dict) or content.get("version") != VERSION:
-        version = content.get("version") if isinstance(content, dict) else None
+    content = parse_json(read_small(path, MAX_JSON, InputError), str(path), InputError, MOST_VALUES)
+    version = content.get("version") if isinstance(content, dict) else None
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise InputError(f"{path}: has the version {shown(version)}; this program reads {VERSION}")
+    if version > 1 and content.get("sha256") != signed(content)["sha256"]:
+        raise InputError(f"{path}: was changed after it was written: its sha256 is another one")
     try:
         fields = parse_fields(content)
     except (KeyError, TypeError, ValueError, AttributeError) as wrong:
@@ -129,6 +174,9 @@ def load(directory: str | Path) -> Bundle:
     if sha256_of(directory / VALUES) != content.get("values_sha256"):
         raise InputError(f"{directory / VALUES}: is not the file that {JSON} was written with")
     values = read_values(directory / VALUES, fields["config"], len(fields["schedule"].tokens))
+    for dtype, floors in fields["floors"].items():
+        if lacking := [tap for tap in values if tap not in floors]:
+            raise InputError(f"{path}: has no floor of {lacking[0]} at {dtype}")
     return Bundle(values=values, **fields)
 
 
@@ -138,16 +186,21 @@ def parse_fields(content: dict[str, Any]) -> dict[str, Any]:
     scaling = RopeScaling(**config.pop("rope_scaling"))
     V = config["vocab_size"]
     tokens = tuple(checked_id(i, V) for i in content["schedule"]["tokens"])
+    schedule = Schedule(tokens, tuple(int(n) for n in content["schedule"]["steps"]))
     return {
+        "version": content["version"],
         "config": LlamaConfig(**config, rope_scaling=scaling),
-        "schedule": Schedule(tokens, tuple(int(n) for n in content["schedule"]["steps"])),
+        "schedule": schedule,
         "prompt": None if content["prompt"] is None else str(content["prompt"]),
         "greedy": tuple(checked_id(i, V) for i in content["greedy"]),
         "floors": {
-            dtype: {tap: float(floor) for tap, floor in content["floors"][dtype].items()}
+            dtype: {
+                tap: checked_floors(floors, len(schedule.groups))
+                for tap, floors in content["floors"][dtype].items()
+            }
             for dtype in MEASURED
         },
-        "logit_noise": {dtype: float(content["logit_noise"][dtype]) for dtype in MEASURED},
+        "logit_noise": {d: checked_size(content["logit_noise"][d], "noise") for d in MEASURED},
         "margins": tuple(float(gap) for gap in content["margins"]),
         "detectability": {
             fault: {dtype: Detection(**detection) for dtype, detection in detections.items()}
@@ -157,6 +210,21 @@ def parse_fields(content: dict[str, Any]) -> dict[str, Any]:
         "source": str(content["source"]),
         "environment": {str(k): str(v) for k, v in content["environment"].items()},
     }
+
+
+def checked_size(value: object, what: str) -> float:
+    """A number that is finite and not negative. Raises ValueError for anything else."""
+    if type(value) not in (int, float) or not 0 <= value < math.inf:  # type: ignore[operator]
+        raise ValueError(f"{shown(value)} is no {what}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def checked_floors(value: object, groups: int) -> Groups:
+    """A floor for each group of rows; of version 1, one for all. Raises ValueError otherwise."""
+    floors = value if isinstance(value, list) else [value] * groups
+    if len(floors) != groups:
+        raise ValueError(f"{len(floors)} floors for {groups} groups of rows")
+    return tuple(checked_size(floor, "floor") for floor in floors)
 
 
 def checked_id(value: object, vocab_size: int) -> int:

@@ -9,7 +9,7 @@ from ...model import Llama
 from ...taps import tap_names
 from ..faults import CATALOGUE, Fault
 from ..progress import Progress, no_progress
-from ..replay.metrics import DIVERGENT, tap_error
+from ..replay.metrics import DIVERGENT, Groups, group_errors
 from ..replay.precision import MEASURED, in_dtype
 from ..replay.replay import run
 from ..replay.rows import last_rows
@@ -18,21 +18,22 @@ from .bundle import Bundle, Detection
 MOST = 1e12  # a ratio that is larger, or infinite, says no more than this
 
 
-def fault_errors(bundle: Bundle, fault: Fault, model: Llama) -> dict[str, float]:
-    """How far from the golden a model with this fault is, per tap; ∞ for another shape."""
+def fault_errors(bundle: Bundle, fault: Fault, model: Llama) -> dict[str, Groups]:
+    """How far from the golden a model with this fault is; ∞ for another shape."""
     T = len(bundle.schedule.tokens)
     taps = run(*fault.apply(model, bundle.schedule), bundle.values.keys())
     errors = {}
     for name, golden in bundle.values.items():
         got = last_rows(name, taps[name], T) if name in taps else np.empty(0)
         same = got.shape == golden.shape
-        errors[name] = tap_error(name, got, golden, bundle.schedule) if same else math.inf
+        nothing = (math.inf,) * len(bundle.schedule.groups)
+        errors[name] = group_errors(name, got, golden, bundle.schedule) if same else nothing
     return errors
 
 
-def detection(errors: Mapping[str, float], bundle: Bundle, dtype: str) -> Detection:
+def detection(errors: Mapping[str, Groups], bundle: Bundle, dtype: str) -> Detection:
     """The first tap, in causal order, at which an error of this size is above noise."""
-    ratios = {tap: min(error / bundle.floor(tap, dtype), MOST) for tap, error in errors.items()}
+    ratios = {tap: min(bundle.in_floors(tap, of, dtype), MOST) for tap, of in errors.items()}
     order = [tap for tap in tap_names(bundle.config.n_layers) if tap in ratios]
     first = next((tap for tap in order if ratios[tap] > DIVERGENT), None)
     if first is not None:

@@ -18,7 +18,7 @@ from .bundle import Bundle
 from .detectability import detectability
 from .environment import environment
 from .fingerprint import weights_sha256
-from .floors import measure_floors
+from .floors import in_fewer_steps, measure_floors
 
 Taps = dict[str, np.ndarray]
 
@@ -49,6 +49,30 @@ def continue_greedily(model: Llama, schedule: Schedule, n: int) -> list[int]:
         tokens.append(int(logits[-1].argmax()))
         logits = model.forward(tokens[-1:], cache, last_only=True)
     return tokens
+
+
+def greedy_of(logits: np.ndarray, prompt: int) -> list[int]:
+    """The most likely token after the prompt, and after each row that follows."""
+    return [int(i) for i in logits[prompt - 1 :].argmax(-1)]
+
+
+def run_truth(
+    model: Llama, beginning: Schedule, decode: int, wanted: Sequence[str]
+) -> tuple[Schedule, Taps]:
+    """What the model gives in float64 over a prompt and its own `decode` next tokens.
+
+    float32 guesses them, and float64 is asked step by step only where it has another opinion: its
+    weights are converted at each step, which costs more than all else.
+    """
+    exact, tokens = in_dtype(model, "float64"), beginning.tokens
+    chunks = beginning.steps
+    for guesser in (in_dtype(model, "float32"), exact):
+        guess = continue_greedily(guesser, beginning, decode)
+        schedule = Schedule((*tokens, *guess), (*chunks, *[1] * decode))
+        truth = run(exact, in_fewer_steps(model, schedule), wanted)
+        if greedy_of(truth["logits"], len(tokens))[:-1] == guess:
+            break
+    return schedule, truth
 
 
 def top_two_margins(logits: np.ndarray) -> np.ndarray:
@@ -86,19 +110,16 @@ def record(
     faults this golden can see, which takes a run for each. Raises InputError for an impossible
     prompt or pattern, NumericError if the model overflows.
     """
-    exact = in_dtype(model, "float64")
     wanted = select_taps(model.config.n_layers, taps)
     check_tokens(prompt, model.config)
-    beginning = Schedule.of(prompt, chunk=chunk)
-    schedule = Schedule.of(prompt, continue_greedily(exact, beginning, decode), chunk)
-    truth = run(exact, schedule, wanted)
+    schedule, truth = run_truth(model, Schedule.of(prompt, chunk=chunk), decode, wanted)
     values = stored(truth)
     measured = {dtype: measure_floors(model, schedule, truth, dtype) for dtype in MEASURED}
     bundle = Bundle(
         config=model.config,
         schedule=schedule,
         prompt=text,
-        greedy=tuple(int(i) for i in truth["logits"][len(prompt) - 1 :].argmax(-1)),
+        greedy=tuple(greedy_of(truth["logits"], len(prompt))),
         values=values,
         floors={dtype: floors for dtype, (floors, _) in measured.items()},
         logit_noise={dtype: noise for dtype, (_, noise) in measured.items()},

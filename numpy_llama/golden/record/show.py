@@ -18,16 +18,17 @@ def rows_line(bundle: Bundle) -> str:
 
 
 def floor_lines(bundle: Bundle) -> list[str]:
-    """Of each dtype, the error that the model itself makes."""
+    """Of each dtype, the largest error that right programs make."""
     lines = []
     for dtype in MEASURED:
-        floors = bundle.floors[dtype]
+        floors = {tap: bundle.floor(tap, dtype) for tap in bundle.values}
         worst = max(floors, key=lambda tap: floors[tap])
         lines.append(
             f"{dtype:<11} logits {floors['logits']:.1e} (at most {bundle.noise(dtype):.1e} each), "
             f"at most {floors[worst]:.1e}, at {worst}"
+            + ("" if bundle.judgeable(dtype) else ": too much to judge logits by")
         )
-    return lines
+    return [*lines, bundle.remark] if bundle.remark else lines
 
 
 def blind_lines(bundle: Bundle) -> list[str]:

@@ -1,6 +1,7 @@
 """How errors are measured, judged and written: in one way, for all who need it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ from .schedule import Schedule
 # How many floors an error may be: up to the first it is noise, above the second it is not.
 SUSPICIOUS, DIVERGENT = 3.0, 10.0
 CLEARLY = 0.5  # of two readings, the one whose error is below this share of the other's is right
+
+Groups = tuple[float, ...]  # a number for each group of rows of a schedule
 
 Grade = Literal["ok", "suspicious", "divergent"]
 
@@ -35,15 +38,20 @@ def relative_rms(got: np.ndarray, want: np.ndarray) -> float:
     return math.sqrt(wrong / size)
 
 
-def tap_error(name: str, got: np.ndarray, want: np.ndarray, schedule: Schedule) -> float:
-    """The relative RMS error of a joined tap: the largest of its groups of rows.
+def group_errors(name: str, got: np.ndarray, want: np.ndarray, schedule: Schedule) -> Groups:
+    """The relative RMS error of a joined tap in each group of its rows.
 
     A group is a chunk of the prompt, or all decode steps together.
     """
-    return max(
+    return tuple(
         relative_rms(rows_of(name, got, rows), rows_of(name, want, rows))
         for rows in schedule.groups
     )
+
+
+def tap_error(name: str, got: np.ndarray, want: np.ndarray, schedule: Schedule) -> float:
+    """The relative RMS error of a joined tap: the largest of its groups of rows."""
+    return max(group_errors(name, got, want, schedule))
 
 
 def row_errors(name: str, got: np.ndarray, want: np.ndarray) -> np.ndarray:
@@ -52,6 +60,11 @@ def row_errors(name: str, got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return np.array(
         [relative_rms(got.take(row, axis), want.take(row, axis)) for row in range(want.shape[axis])]
     )
+
+
+def is_statistic(tap: str) -> bool:
+    """Whether a tap has one number a row."""
+    return tap.endswith(".rms")
 
 
 def smoothed(floors: dict[str, float], dtype: str) -> dict[str, float]:
@@ -63,10 +76,28 @@ def smoothed(floors: dict[str, float], dtype: str) -> dict[str, float]:
     finite = [floor for floor in floors.values() if np.isfinite(floor)]
     largest = max(finite, default=UNIT_ROUNDOFF[dtype])
     floors = {tap: floor if np.isfinite(floor) else largest for tap, floor in floors.items()}
-    shared = max((floor for tap, floor in floors.items() if tap.endswith(".rms")), default=0.0)
+    shared = max((floor for tap, floor in floors.items() if is_statistic(tap)), default=0.0)
     return {
-        tap: max(shared if tap.endswith(".rms") else floor, UNIT_ROUNDOFF[dtype])
+        tap: max(shared if is_statistic(tap) else floor, UNIT_ROUNDOFF[dtype])
         for tap, floor in floors.items()
+    }
+
+
+def smoothed_groups(errors: Mapping[str, Sequence[float]], dtype: str) -> dict[str, Groups]:
+    """Floors, of each tap in each group of rows, that no luck made small.
+
+    All statistics share one, as in `smoothed`. What overflowed at this dtype has the floor 1: any
+    error up to the size of the values themselves, so that nothing there can be judged.
+    """
+    least = UNIT_ROUNDOFF[dtype]
+    floors = {
+        tap: tuple(max(error, least) if math.isfinite(error) else 1.0 for error in groups)
+        for tap, groups in errors.items()
+    }
+    shared = max((max(groups) for tap, groups in floors.items() if is_statistic(tap)), default=0.0)
+    return {
+        tap: (shared,) * len(groups) if is_statistic(tap) else groups
+        for tap, groups in floors.items()
     }
 
 

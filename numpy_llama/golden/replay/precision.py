@@ -54,6 +54,8 @@ def round_to_float16(x: np.ndarray) -> np.ndarray:
 # Operations whose result a narrow implementation stores. What is not here is the inside of a
 # statistic, a softmax or a Swish: it stays in float32 until it meets a narrow array again.
 STORED = (np.add, np.subtract, np.multiply, np.divide, np.matmul)
+# How a kind of array computes an operation in its own way: by the ufunc and its method.
+Ways = dict[tuple[np.ufunc, str], Callable[..., np.ndarray]]
 MADE_LIKE = (np.asarray, np.array, np.zeros, np.ones, np.empty, np.full)
 
 
@@ -61,6 +63,8 @@ class Narrow(np.ndarray):
     """An array of float32 whose values are all of a narrower format, and that keeps them so."""
 
     grid: Callable[[np.ndarray], np.ndarray]
+    stored: tuple[np.ufunc, ...] = STORED
+    ways: Ways = {}
 
     @classmethod
     def of(cls, x: np.ndarray) -> "Narrow":
@@ -69,16 +73,21 @@ class Narrow(np.ndarray):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         def plain(x: Any) -> Any:
-            if isinstance(x, Narrow):
-                return x.view(np.ndarray)
+            if not isinstance(x, np.ndarray):
+                return x
             # A product reads its factors in the narrow format, probabilities for one.
-            return self.grid(x) if ufunc is np.matmul else x
+            rounded = isinstance(x, Narrow) and x.stored is STORED
+            x = x.view(np.ndarray)
+            return self.grid(x) if ufunc is np.matmul and not rounded else x
 
         out = kwargs.pop("out", None)
-        result = getattr(ufunc, method)(*map(plain, inputs), **kwargs)
-        stored = method == "__call__" and ufunc in STORED
+        compute = self.ways.get((ufunc, method), getattr(ufunc, method))
+        result = compute(*map(plain, inputs), **kwargs)
+        stored = method == "__call__" and ufunc in self.stored
         if out is None:
-            return self.of(result) if stored else result
+            if method == "__call__" and ufunc in STORED:
+                return self.of(result) if stored else result.view(type(self))
+            return result
         out[0][...] = self.of(result) if stored or isinstance(out[0], Narrow) else result
         return out[0]
 

@@ -63,3 +63,11 @@ class Schedule:
                 rows.append(slice(start, start + size))
             start += size
         return rows if start == self.prompt else [*rows, slice(self.prompt, start)]
+
+    @property
+    def merged(self) -> "Schedule":
+        """The same tokens, those of all decode steps in one call with the prompt's last chunk."""
+        ends = [rows.stop for rows in self.groups if rows.start < self.prompt]
+        ends[-1] = len(self.tokens)
+        starts = [0, *ends[:-1]]
+        return Schedule(self.tokens, tuple(b - a for a, b in zip(starts, ends, strict=True)))

@@ -1,0 +1,149 @@
+"""No right program is called wrong: none is above 5 floors, where 10 are a divergence.
+
+Every case of the kit, at every tap that the program shows. The orders of sums are 40 for each
+case, where it is quick; what they differ by is noise, and what a floor must be above.
+"""
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from numpy_llama.config import LlamaConfig
+from numpy_llama.golden.kit.cases import CASES, Case
+from numpy_llama.golden.record.bundle import Bundle
+from numpy_llama.golden.record.fingerprint import named_arrays
+from numpy_llama.golden.record.record import record
+from numpy_llama.golden.replay.metrics import relative_rms
+from numpy_llama.golden.replay.precision import MEASURED, in_dtype
+from numpy_llama.golden.replay.replay import run
+from numpy_llama.golden.replay.rows import visible
+from numpy_llama.loading.weights import load_model
+from numpy_llama.model import Llama
+from numpy_llama.store.find import DEFAULT_MODEL, local_models, models_dir
+from tests.golden.c_llama import compiler
+from tests.models import weights_of
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from . import right_programs as programs  # noqa: E402
+
+pytestmark = pytest.mark.oracle
+
+BAR = 5.0
+BY_NAME = {case.name: case for case in CASES}
+QUICK = [case.name for case in CASES if not case.slow]
+
+
+@functools.cache
+def model_of(name: str) -> tuple[LlamaConfig, Mapping[str, np.ndarray], Bundle]:
+    """A case's config, its tensors and its golden."""
+    case: Case = BY_NAME[name]
+    tensors = case.tensors()
+    model = Llama(case.config, weights_of(case.config, tensors))
+    how = (case.decode, case.chunk, case.taps)
+    return case.config, tensors, record(model, case.tokens, *how, detect=False)
+
+
+def ratios(bundle: Bundle, taps: Mapping[str, np.ndarray], dtype: str) -> dict[str, float]:
+    """How many floors each tap is off that the golden has too."""
+    found = {}
+    for name in bundle.values.keys() & taps.keys():
+        array = taps[name]
+        if name.endswith(".scores"):  # what a row may not see is nobody's business
+            array = np.where(visible(array.shape[-1]), array, 0)
+        found[name] = bundle.ratio(name, array, dtype)
+    return found
+
+
+def check(bundle: Bundle, taps: Mapping[str, np.ndarray], dtype: str, least: int = 1) -> None:
+    """Assert that no tap is above the bar, and that so many were looked at."""
+    found = ratios(bundle, taps, dtype)
+    assert "logits" in found and len(found) >= min(least, len(bundle.values))
+    worst = max(found, key=lambda tap: found[tap])
+    assert found[worst] <= BAR, f"{worst} is off by {found[worst]:.1f} floors"
+
+
+@pytest.mark.parametrize("dtype", MEASURED)
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_transformers(name: str, attention: str, dtype: str) -> None:
+    config, tensors, bundle = model_of(name)
+    taps = programs.of_transformers(config, tensors, bundle.schedule, dtype, attention)
+    check(bundle, taps, dtype, 20 if bundle.config.n_layers > 1 and name != "500-tokens" else 1)
+
+
+def orders(name: str) -> range:
+    """The seeds to try: long prompts take longer."""
+    return range(4 if name == "500-tokens" else 40)
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["scale after", "scale before"])
+@pytest.mark.parametrize("name", QUICK)
+def test_transformers_with_the_sums_of_its_scores_in_other_orders(name: str, before: bool) -> None:
+    config, tensors, bundle = model_of(name)
+    for seed in orders(name):
+        taps = programs.with_attention_in_order(config, tensors, bundle.schedule, seed, before)
+        check(bundle, taps, "float32")
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_transformers_with_the_sums_of_norms_and_projections_in_other_orders(name: str) -> None:
+    config, tensors, bundle = model_of(name)
+    for seed in orders(name):
+        taps = programs.with_stream_in_order(config, tensors, bundle.schedule, seed)
+        check(bundle, taps, "float32")
+
+
+@pytest.mark.skipif(compiler is None, reason="there is no C compiler")
+@pytest.mark.parametrize("how", programs.C_FLAGS)
+@pytest.mark.parametrize("name", BY_NAME)
+def test_plain_c(name: str, how: str) -> None:
+    config, tensors, bundle = model_of(name)
+    check(bundle, programs.of_c(config, tensors, bundle.schedule, how), "float32")
+
+
+@pytest.mark.parametrize("dtype", MEASURED)
+@pytest.mark.parametrize("name", QUICK)
+def test_naive_torch(name: str, dtype: str) -> None:
+    config, tensors, bundle = model_of(name)
+    if config.rope_scaling.type in ("dynamic", "yarn"):
+        pytest.skip(f"it has no RoPE of the type {config.rope_scaling.type}")
+    check(bundle, programs.of_naive_torch(config, tensors, bundle.schedule, dtype), dtype)
+
+
+def test_the_floor_of_one_run_would_call_right_programs_wrong() -> None:
+    """Why a floor is an envelope: on `large-norms`, the model's own run in float32 is lucky."""
+    config, tensors, bundle = model_of("large-norms")
+    single = in_dtype(Llama(config, weights_of(config, tensors)), "float32")
+    truth = bundle.values["logits"]
+    lucky = relative_rms(run(single, bundle.schedule, ["logits"])["logits"], truth)
+    errors = [
+        relative_rms(
+            programs.with_stream_in_order(config, tensors, bundle.schedule, seed)["logits"], truth
+        )
+        for seed in range(8)
+    ]
+    assert sum(error > 10 * lucky for error in errors) >= 4
+    assert max(errors) < BAR * bundle.floor("logits", "float32")
+
+
+@functools.cache
+def smollm2() -> tuple[LlamaConfig, Mapping[str, np.ndarray], Bundle]:
+    """The real model, 22 tokens and 4 decode steps; logits alone."""
+    model = load_model(models_dir() / DEFAULT_MODEL)
+    prompt = [1, 504, 3575, 282, 4649, 314, 260, 2240, 30, 1094, 314, 253, 1123, 3575, 281, 5836]
+    bundle = record(model, [*prompt, *range(1000, 1006)], 4, taps=["logits"], detect=False)
+    return model.config, dict(named_arrays(model)), bundle
+
+
+@pytest.mark.smollm2
+@pytest.mark.skipif(DEFAULT_MODEL not in local_models(), reason="`make model` gets the model")
+@pytest.mark.parametrize("dtype", MEASURED)
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_transformers_on_smollm2(attention: str, dtype: str) -> None:
+    config, tensors, bundle = smollm2()
+    taps = programs.of_transformers(config, tensors, bundle.schedule, dtype, attention)
+    check(bundle, taps, dtype)
