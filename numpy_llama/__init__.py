@@ -9,7 +9,7 @@
 The model by itself, without text: `ll.load_model`, `ll.Llama.forward`. Golden outputs, to check
 other implementations with: `ll.golden`.
 
-Reading order: norm, rope, attention, kv_cache, feed_forward, model.
+Reading order: taps, norm, rope, attention, kv_cache, feed_forward, parameters, model.
 """
 
 from importlib import import_module
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .generation import generate
     from .kv_cache import KVCache
     from .loading.weights import load_model, load_weights
-    from .model import LayerWeights, Llama, Weights
+    from .model import Llama
+    from .parameters import LayerWeights, Weights
     from .recording import StepRecorder
     from .sampling import Sampling
     from .taps import TAPS, Recorder
@@ -47,9 +48,9 @@ _HOME = {
     "generate": "generation",
     "golden": "",
     "KVCache": "kv_cache",
-    "LayerWeights": "model",
+    "LayerWeights": "parameters",
     "Llama": "model",
-    "Weights": "model",
+    "Weights": "parameters",
     "Sampling": "sampling",
     "StepRecorder": "recording",
     "TAPS": "taps",

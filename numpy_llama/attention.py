@@ -6,13 +6,17 @@ queries of a group are the rows of one matrix, so that keys and values are never
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from .backend import Array
 from .taps import Tap, no_tap
 
+Attention = Callable[..., Array]
 
-def softmax(scores: np.ndarray) -> np.ndarray:
+
+def softmax(scores: Array) -> Array:
     """Turn each row of scores into probabilities.
 
     softmax(s)ⱼ = e^(sⱼ - max s) / Σₖ e^(sₖ - max s)
@@ -24,29 +28,52 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def causal_mask(L: int, S: int, like: np.ndarray) -> np.ndarray:
+def causal_mask(L: int, S: int, like: Array) -> Array:
     """Which keys each query may see: (L, S), True where key j is not after query i.
 
     The queries are the *last* L of the S positions: query i stands at S - L + i. Were the mask
     aligned at the upper left instead, a chunk would not see what was cached before it.
+
+    Example: two queries, after three positions that are cached.
+
+    >>> causal_mask(2, 5, like=np.empty(0)).astype(int)
+    array([[1, 1, 1, 1, 0],
+           [1, 1, 1, 1, 1]])
     """
     queries = np.arange(S - L, S, like=like)
     keys = np.arange(S, like=like)
     return keys[None, :] <= queries[:, None]
 
 
-def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap) -> np.ndarray:
+def attend(q: Array, k: Array, v: Array, tap: Tap = no_tap) -> Array:
     """Each query takes the average of the values, weighted by how well their keys match it.
 
     heads = softmax(mask(q kᵀ / √hd)) v
 
     q: (L, H, hd), the last L of the S positions; k, v: (K, S, hd); returns (L, H, hd).
     Query head h reads key head h // G. Taps `scores` and `probs`. Vaswani et al. 2017, eq. 1.
+
+    Example: two positions, one head. The queries are zero, so that all keys match alike: the
+    first position takes the value that it sees, the second the mean of both.
+
+    >>> q, k = np.zeros((2, 1, 2)), np.ones((1, 2, 2))
+    >>> attend(q, k, v=np.array([[[3.0, 0.0], [5.0, 1.0]]]))[:, 0]
+    array([[3. , 0. ],
+           [4. , 0.5]])
     """
     L, H, hd = q.shape
     K, S, _ = k.shape
 
-    grouped = q.transpose(1, 0, 2).reshape(K, -1, hd)  # (K, G·L, hd): head h = (h // G, h % G)
+    # For H = 4 and K = 2, so that G = 2:
+    #
+    #   ┌ q (H, L, hd) ──┐      ┌ grouped (K, G·L, hd) ┐      ┌ k (K, S, hd) ──┐
+    #   │ head 0: L rows │      │ heads 0 and 1:       │      │                │
+    #   │ head 1: L rows │  →   │ G·L rows             │  @   │ head 0: S rows │ᵀ
+    #   │ head 2: L rows │      ├──────────────────────┤      ├────────────────┤
+    #   │ head 3: L rows │      │ heads 2 and 3:       │      │                │
+    #   └────────────────┘  →   │ G·L rows             │  @   │ head 1: S rows │ᵀ
+    #                           └──────────────────────┘      └────────────────┘
+    grouped = q.transpose(1, 0, 2).reshape(K, -1, hd)  # (K, G·L, hd)
     scores = grouped @ k.transpose(0, 2, 1) / math.sqrt(hd)  # (K, G·L, S)
     scores = scores.reshape(H, L, S)
     tap("scores", scores)
@@ -59,9 +86,7 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap) -> np
     return heads.reshape(H, L, hd).transpose(1, 0, 2)  # (L, H, hd)
 
 
-def attend_blocked(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap, block: int = 64
-) -> np.ndarray:
+def attend_blocked(q: Array, k: Array, v: Array, tap: Tap = no_tap, block: int = 64) -> Array:
     """`attend`, a block of queries at a time, each looking only at the keys that it may see.
 
     It holds B × S scores a head instead of L × S, works on them in place, and leaves out those

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .choices import DEVICES
 from .errors import InputError, LlamaError, MissingExtraError
+
+Array = npt.NDArray[Any]  # NumPy's, or another library's that answers NumPy's protocols
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def require_positive(name: str, value: object, or_zero: bool = False) -> None:
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How the RoPE frequencies of a model were changed to extend its context; see rope.py."""
+    """How RoPE's frequencies were changed to extend a context; see rope_scaling.py."""
 
     type: str = "default"
     factor: float = 1.0  # how many times longer the context became

@@ -1,20 +1,23 @@
 """The one table that names every intermediate of the forward pass, with its axes.
 
-A tap is a function `tap(name, array)`. The model calls it wherever an intermediate comes to be;
-by default it does nothing. It returns nothing and may change nothing.
+The axes have one letter each, here and in every file. One sequence: there is no batch axis.
 
     L new tokens   S cached + new positions   D dim         F hidden_dim   V vocab_size
-    H n_heads      K n_kv_heads               hd head_dim   i layer, 0 … N-1
+    H n_heads      K n_kv_heads               hd head_dim   N n_layers     G = H / K
+
+A tap is a function `tap(name, array)`. The model calls it wherever an intermediate comes to be;
+by default it does nothing. It returns nothing and may change nothing: read such a line as a comment
+that says what was just computed. `Recorder` is a tap that keeps all that it is shown.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from .backend import to_host
+from .backend import Array, to_host
 from .config import LlamaConfig
 
-TAPS = {
+TAPS = {  # i is the number of the layer, 0 … N - 1
     "embed": "L D",
     "layers.{i}.attn_norm.rms": "L",
     "layers.{i}.attn_norm": "L D",
@@ -40,15 +43,18 @@ TAPS = {
     "logits": "L V",
 }
 
-Tap = Callable[[str, np.ndarray], None]
+Tap = Callable[[str, Array], None]
 
 
-def no_tap(name: str, array: np.ndarray) -> None:
+def no_tap(name: str, array: Array) -> None:
     """The default tap: look at nothing."""
 
 
 def within(tap: Tap, prefix: str) -> Tap:
-    """The same tap, for a part of the model that need not know where it stands."""
+    """The same tap with longer names: `within(tap, "layers.3.")("q", q)` is `tap("layers.3.q", q)`.
+
+    So a block need not know which layer it is.
+    """
     if tap is no_tap:
         return no_tap
     return lambda name, array: tap(prefix + name, array)
@@ -83,7 +89,7 @@ class Recorder:
     """
 
     def __init__(self, config: LlamaConfig):
-        self.arrays: dict[str, np.ndarray] = {}
+        self.arrays: dict[str, Array] = {}
         self.names = frozenset(tap_names(config.n_layers))
         self.sizes = {
             "D": config.dim,
@@ -94,7 +100,7 @@ class Recorder:
             "hd": config.head_dim,
         }
 
-    def __call__(self, name: str, array: np.ndarray) -> None:
+    def __call__(self, name: str, array: Array) -> None:
         if name not in self.names:
             raise KeyError(f"no tap of this model has the name {name}")
         if name in self.arrays:

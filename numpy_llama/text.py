@@ -25,6 +25,7 @@ from .sampling import log_probabilities
 from .store.find import find_model
 from .taps import Tap, no_tap
 from .tokenizers import Tokenizer, load_tokenizer
+from .tokens import check_tokens
 
 Prompt = str | Sequence[int]  # a text, or the ids of one
 DEFAULTS = Options()
@@ -177,7 +178,7 @@ class TextModel:
         """
         ids = self.ids_of(prompt)
         self.limit(ids, context)
-        self.llama.check_tokens(ids)  # all of them: one is looked up before it is fed
+        check_tokens(ids, self.llama.config)  # all of them: one is looked up before it is fed
         cache = self.llama.new_cache(len(ids))
         found = [np.empty(0)]
         for start in range(0, len(ids) - 1, ROWS):

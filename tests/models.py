@@ -12,7 +12,8 @@ import numpy as np
 from numpy_llama.attention import attend
 from numpy_llama.config import LlamaConfig, RopeScaling
 from numpy_llama.formats.checkpoint import expected_shapes, layer_shapes
-from numpy_llama.model import LayerWeights, Llama, Weights
+from numpy_llama.model import Llama
+from numpy_llama.parameters import LayerWeights, Weights
 
 # One RoPE of each type, its bounds such that the 4 pairs of a tiny head meet every band: pairs that
 # are kept, pairs in between, and pairs that are slowed.

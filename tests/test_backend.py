@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from numpy_llama import attention as attention_module
-from numpy_llama import model as model_module
+from numpy_llama import rope_scaling as rope_scaling_module
 from numpy_llama.attention import attend, attend_blocked
 from numpy_llama.backend import open_device, to_host
 from numpy_llama.errors import InputError, MissingExtraError
-from numpy_llama.model import Llama, Weights
+from numpy_llama.model import Llama
+from numpy_llama.parameters import Weights
 from numpy_llama.taps import Recorder
 from tests.models import ROPES, random_model, random_tokens, tiny_config
 from tests.standin import StandIn
@@ -100,7 +101,7 @@ def deciding_softmax(scores: Any) -> Any:
         (attention_module, "softmax", host_softmax),
         (attention_module, "softmax", promoting_softmax),
         (attention_module, "softmax", deciding_softmax),
-        (model_module, "rotation_matrices", host_rotations),
+        (rope_scaling_module, "rotation_matrices", host_rotations),
     ],
 )
 def test_what_leaves_the_device_is_caught(

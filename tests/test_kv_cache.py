@@ -31,8 +31,9 @@ def test_chunks_are_read_back_in_order() -> None:
     cache = empty()
     k, v = some(7)
     for start, stop in [(0, 3), (3, 4), (4, 7)]:
-        for layer in range(3):
-            keys, values = cache.write(layer, k[start:stop] + layer, v[start:stop] - layer)
+        for layer, seen in enumerate(cache):
+            assert (seen.index, seen.start) == (layer, start)
+            keys, values = seen.write(k[start:stop] + layer, v[start:stop] - layer)
             assert np.array_equal(keys, k[:stop].transpose(1, 0, 2) + layer)
             assert np.array_equal(values, v[:stop].transpose(1, 0, 2) - layer)
             assert keys.base is cache.k  # a view: nothing is copied
@@ -43,10 +44,14 @@ def test_chunks_are_read_back_in_order() -> None:
 def test_writing_alone_advances_nothing() -> None:
     """Every layer of one forward sees the same positions."""
     cache = empty()
-    for layer in range(3):
-        keys, _ = cache.write(layer, *some(4))
+    for seen in cache:
+        keys, _ = seen.write(*some(4))
         assert keys.shape == (2, 4, 8)
     assert cache.length == 0
+
+
+def test_there_is_one_part_for_each_layer() -> None:
+    assert [seen.index for seen in empty()] == [0, 1, 2]
 
 
 def test_room_is_checked_to_the_position() -> None:

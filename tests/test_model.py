@@ -13,7 +13,7 @@ from numpy_llama.attention import attend, attend_blocked
 from numpy_llama.config import LlamaConfig, RopeScaling
 from numpy_llama.errors import InputError
 from numpy_llama.model import Llama
-from numpy_llama.rope import adjacent_from_half_split, half_split_from_adjacent
+from numpy_llama.rope import adjacent_rows, half_split_rows
 from numpy_llama.taps import Recorder
 from tests import naive
 from tests.models import (
@@ -178,8 +178,8 @@ def test_the_other_layout_of_pairs_is_another_order_of_the_same_rows(rope: str) 
     halves, back = dict(ours), dict(ours)
     for name, tensor in ours.items():
         if n := heads.get(name.rpartition(".")[2]):
-            halves[name] = half_split_from_adjacent(tensor, n)
-            back[name] = adjacent_from_half_split(halves[name], n)
+            halves[name] = half_split_rows(tensor, n)
+            back[name] = adjacent_rows(halves[name], n)
     tokens = random_tokens(config, 9)
     logits = [Llama(config, weights_of(config, t)).forward(tokens) for t in (ours, halves, back)]
     assert np.array_equal(logits[2], logits[0])

@@ -1,7 +1,6 @@
 """RoPE: frequencies, angles, rotations and the two layouts, each against another way to say it."""
 
 import math
-from dataclasses import replace
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -9,19 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_llama.config import RopeScaling
 from numpy_llama.rope import (
-    adjacent_from_half_split,
+    adjacent,
+    adjacent_rows,
     base_frequencies,
-    frequencies,
-    half_split_from_adjacent,
+    half_split,
+    half_split_rows,
     rotate,
     rotate_by_matmul,
     rotation_matrices,
-    yarn_attention_factor,
 )
-from tests import naive
-from tests.models import ROPES, tiny_config
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 DOUBLE = np.empty(0, np.float64)
@@ -34,61 +30,6 @@ def table(f: np.ndarray, positions: list[int], magnitude: float = 1.0) -> np.nda
 def test_base_frequencies_are_a_geometric_series_from_one() -> None:
     assert base_frequencies(10000.0, 8) == pytest.approx([1, 0.1, 0.01, 0.001], rel=1e-15)
     assert base_frequencies(500000.0, 2).tolist() == [1.0]
-
-
-@pytest.mark.parametrize("length", [5, 64, 65, 1000])
-@pytest.mark.parametrize("rope", ROPES)
-def test_frequencies_equal_the_naive_ones(rope: str, length: int) -> None:
-    config = tiny_config(rope_scaling=ROPES[rope], head_dim=16, rope_theta=3000.0)
-    f, magnitude = frequencies(config, length)
-    expected = [naive.frequency(pair, length, config) for pair in range(8)]
-    assert f == pytest.approx(expected, rel=1e-14)
-    assert magnitude == pytest.approx(naive.stretch(config), rel=1e-15)
-    assert f.dtype == np.float64
-
-
-@pytest.mark.parametrize("rope", ["llama3", "yarn"])
-def test_the_tiny_configs_meet_every_band(rope: str) -> None:
-    """Or the tests that use them would not see a fault in a band."""
-    f, _ = frequencies(tiny_config(rope_scaling=ROPES[rope]), 5)
-    slowing = base_frequencies(10000.0, 8) / f
-    kept, slowed = slowing < 1.0001, slowing > ROPES[rope].factor * 0.9999
-    assert kept.any() and slowed.any() and (~kept & ~slowed).any()
-
-
-def test_dynamic_changes_nothing_within_the_context_and_stretches_beyond() -> None:
-    config = tiny_config(rope_scaling=ROPES["dynamic"])
-    f = base_frequencies(10000.0, 8)
-    for length in (1, 63, 64):
-        assert np.array_equal(frequencies(config, length)[0], f)
-    longer, _ = frequencies(config, 128)
-    assert longer[0] == 1.0  # the fastest pair is kept
-    # With factor 3 and twice the context, the slowest pair turns 3·2 - (3 - 1) = 4 times slower.
-    assert f[-1] / longer[-1] == pytest.approx(4.0, rel=1e-14)
-
-
-def test_an_original_context_that_is_not_given_is_the_whole_context() -> None:
-    for rope in ("llama3", "yarn"):
-        given_, absent = ROPES[rope], replace(ROPES[rope], original_context=None)
-        f, _ = frequencies(tiny_config(rope_scaling=replace(given_, original_context=64)), 5)
-        assert np.array_equal(frequencies(tiny_config(rope_scaling=absent), 5)[0], f)
-
-
-@pytest.mark.parametrize(
-    "scaling, expected",
-    [
-        (RopeScaling("yarn", factor=4.0), 0.1 * math.log(4) + 1),
-        (RopeScaling("yarn", factor=1.0), 1.0),
-        (RopeScaling("yarn", factor=0.5), 1.0),
-        (RopeScaling("yarn", factor=4.0, attention_factor=0.7), 0.7),
-        (RopeScaling("yarn", factor=4.0, attention_factor=0.7, mscale=2.0, mscale_all_dim=1), 0.7),
-        (RopeScaling("yarn", factor=math.e, mscale=2.0, mscale_all_dim=5.0), 1.2 / 1.5),
-        (RopeScaling("yarn", factor=math.e, mscale=2.0), 1.1),  # both or none
-        (RopeScaling("yarn", factor=math.e, mscale_all_dim=2.0), 1.1),
-    ],
-)
-def test_the_attention_factor_of_yarn(scaling: RopeScaling, expected: float) -> None:
-    assert yarn_attention_factor(scaling) == pytest.approx(expected, rel=1e-15)
 
 
 def exact_angle(theta: int, pair: int, hd: int, position: int) -> float:
@@ -149,28 +90,24 @@ def test_position_zero_turns_nothing() -> None:
     assert np.array_equal(rotate(x, table(base_frequencies(1e4, 8), [0])), x)
 
 
-@pytest.mark.parametrize("rope", ROPES)
-@given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 5000), st.integers(0, 2**32))
-def test_scores_depend_on_the_relative_position_alone(
-    rope: str, m: int, n: int, shift: int, seed: int
-) -> None:
-    f, magnitude = frequencies(tiny_config(rope_scaling=ROPES[rope]), 100)
-    q, k = np.random.default_rng(seed).normal(size=(2, 1, 1, 8))
-
-    def score(at: int, key_at: int) -> float:
-        turned = [rotate(x, table(f, [p], magnitude)) for x, p in ((q, at), (k, key_at))]
-        return float(np.vdot(*turned))
-
-    error = abs(score(m + shift, n + shift) - score(m, n))
-    # The angles of position 5,500 are rounded by 5,500 · 2⁻⁵³ at most, four times over.
-    assert error <= 5500 * 2**-51 * magnitude**2 * np.linalg.norm(q) * np.linalg.norm(k)
-
-
 def test_the_layouts_by_example() -> None:
     rows = np.arange(6)
-    assert adjacent_from_half_split(rows, 1).tolist() == [0, 3, 1, 4, 2, 5]
-    assert half_split_from_adjacent(rows, 1).tolist() == [0, 2, 4, 1, 3, 5]
-    assert adjacent_from_half_split(np.arange(8), 2).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert adjacent_rows(rows, 1).tolist() == [0, 3, 1, 4, 2, 5]
+    assert half_split_rows(rows, 1).tolist() == [0, 2, 4, 1, 3, 5]
+    assert adjacent_rows(np.arange(8), 2).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 6))
+def test_the_layouts_of_heads_are_those_of_the_rows_that_make_them(
+    L: int, heads: int, half: int
+) -> None:
+    """A weight's rows, re-ordered, give heads whose features are re-ordered."""
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(9, size=(L, 5)), rng.integers(9, size=(heads * 2 * half, 5))
+    theirs = (x @ w.T).reshape(L, heads, -1)
+    ours = (x @ adjacent_rows(w, heads).T).reshape(L, heads, -1)
+    assert np.array_equal(adjacent(theirs), ours)
+    assert np.array_equal(half_split(ours), theirs)
 
 
 @given(st.integers(1, 4), st.integers(1, 6), st.lists(st.integers(1, 4), max_size=1))
@@ -179,8 +116,8 @@ def test_the_layouts_are_inverse_for_matrices_and_biases(
 ) -> None:
     shape = (heads * 2 * half, *columns)
     w = np.arange(math.prod(shape)).reshape(shape)
-    assert np.array_equal(half_split_from_adjacent(adjacent_from_half_split(w, heads), heads), w)
-    assert np.array_equal(adjacent_from_half_split(half_split_from_adjacent(w, heads), heads), w)
+    assert np.array_equal(half_split_rows(adjacent_rows(w, heads), heads), w)
+    assert np.array_equal(adjacent_rows(half_split_rows(w, heads), heads), w)
 
 
 def test_each_layout_has_its_own_rotation_and_the_same_scores() -> None:
@@ -192,7 +129,7 @@ def test_each_layout_has_its_own_rotation_and_the_same_scores() -> None:
     turned = np.concatenate(
         [a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle)], axis=1
     )
-    ours = adjacent_from_half_split(halves.reshape(16), 2).reshape(1, 2, 8)
+    ours = adjacent_rows(halves.reshape(16), 2).reshape(1, 2, 8)
     assert rotate(ours, table(f, [3]))[0].reshape(16) == pytest.approx(
-        adjacent_from_half_split(turned.reshape(16), 2), abs=1e-14
+        adjacent_rows(turned.reshape(16), 2), abs=1e-14
     )

@@ -12,7 +12,7 @@ from numpy_llama.formats.convert import Target, convert
 from numpy_llama.loading.layer_stream import Scratch
 from numpy_llama.loading.memory import free_memory, human, weight_memory
 from numpy_llama.loading.weights import load_weights, model_of
-from numpy_llama.model import LayerWeights
+from numpy_llama.parameters import LayerWeights
 from tests.models import random_tensors, random_tokens, tiny_config
 from tests.tiny import checkpoint_of
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..choices import Target
 from ..errors import CheckpointError, LlamaError
-from ..rope import half_split_from_adjacent
+from ..parameters import rotated_heads
+from ..rope import half_split_rows
 from .checkpoint import Checkpoint, StoredTensor, expected_shapes
 from .huggingface.config import config_to_hf
 from .huggingface.read import CONFIG, INDEX, SINGLE, hf_name
@@ -67,22 +68,14 @@ def narrowed(x: np.ndarray, dtype: str, name: str) -> np.ndarray:
     return array
 
 
-def heads_of(name: str, checkpoint: Checkpoint) -> int | None:
-    """How many heads a tensor's rows are grouped into, if RoPE turns what it projects to."""
-    last = name.rpartition(".")[2]
-    if last in ("wq", "bq"):
-        return checkpoint.config.n_heads
-    return checkpoint.config.n_kv_heads if last in ("wk", "bk") else None
-
-
 def make_tensor(planned: Planned, checkpoint: Checkpoint) -> np.ndarray:
     """The array that is written: in the target's dtype, RoPE's pairs half-split."""
     array, stored = planned.source.load(), planned.source.dtype
     if stored != planned.dtype:
         array = narrowed(widened(array, stored), planned.dtype, planned.name)
-    heads = heads_of(planned.name, checkpoint)
-    if heads is not None and checkpoint.rope_layout == "adjacent":
-        array = half_split_from_adjacent(array, heads)
+    heads = rotated_heads(planned.name, checkpoint.config)
+    if heads and checkpoint.rope_layout == "adjacent":
+        array = half_split_rows(array, heads)
     return array
 
 

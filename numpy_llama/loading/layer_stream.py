@@ -12,7 +12,7 @@ import numpy as np
 
 from ..config import LlamaConfig
 from ..formats.checkpoint import layer_shapes
-from ..model import LayerWeights
+from ..parameters import LayerWeights
 
 Empty = Callable[..., np.ndarray]  # as np.empty
 Load = Callable[[str, Empty], np.ndarray]  # a tensor by its name, in memory from the second

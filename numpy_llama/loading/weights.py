@@ -10,8 +10,9 @@ from ..choices import DTYPES
 from ..errors import InputError
 from ..formats import Checkpoint, StoredTensor, open_checkpoint
 from ..formats.storage.floats import bf16_to_f32, f16_to_f32
-from ..model import Llama, Weights
-from ..rope import adjacent_from_half_split
+from ..model import Llama
+from ..parameters import Weights, rotated_heads
+from ..rope import adjacent_rows
 from .layer_stream import Empty, LayerStream
 
 TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
@@ -53,11 +54,9 @@ def load_tensor(
     """One tensor by our name, RoPE's pairs adjacent, in the dtype of the computation."""
     tensor: StoredTensor = checkpoint.tensors[name]
     bits = tensor.load()
-    part = name.rpartition(".")[2]
-    if checkpoint.rope_layout == "half-split" and part in ("wq", "bq", "wk", "bk"):
-        config = checkpoint.config
-        heads = config.n_heads if part in ("wq", "bq") else config.n_kv_heads
-        bits = adjacent_from_half_split(bits, heads)  # before it is expanded: half the bytes
+    heads = rotated_heads(name, checkpoint.config)
+    if heads and checkpoint.rope_layout == "half-split":
+        bits = adjacent_rows(bits, heads)  # before it is expanded: half the bytes
     return expand(bits, tensor.dtype, dtype, empty)
 
 

@@ -23,7 +23,7 @@ from numpy_llama.formats.storage import directory as growing
 from numpy_llama.formats.storage.files import sha256_of
 from numpy_llama.formats.storage.floats import bf16_to_f32, f64_to_f32_odd
 from numpy_llama.model import Llama
-from numpy_llama.rope import adjacent_from_half_split
+from numpy_llama.rope import adjacent_rows
 from tests.models import ROPES, random_tensors, random_tokens, tiny_config, weights_of
 
 LAYOUT = "adjacent"
@@ -57,7 +57,7 @@ def adjacent(name: str, array: np.ndarray, heads: int, kv_heads: int) -> np.ndar
     """A converted tensor with the rows of q and k as the model has them."""
     last = name.rpartition(".")[2]
     n = {"wq": heads, "bq": heads, "wk": kv_heads, "bk": kv_heads}.get(last)
-    return array if n is None else adjacent_from_half_split(array, n)
+    return array if n is None else adjacent_rows(array, n)
 
 
 def loaded(directory: Path) -> dict[str, np.ndarray]:

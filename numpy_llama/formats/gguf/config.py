@@ -12,7 +12,8 @@ import numpy as np
 
 from ...config import LlamaConfig, RopeScaling, require_positive
 from ...errors import ConfigError
-from ...rope import base_frequencies, llama3_frequencies
+from ...rope import base_frequencies
+from ...rope_scaling import llama3_frequencies
 from ..storage.strict_json import shown
 from .header import GGUFHeader
 

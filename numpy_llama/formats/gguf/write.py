@@ -13,7 +13,8 @@ import numpy as np
 
 from ...config import LlamaConfig, RopeScaling
 from ...errors import CheckpointError, ConfigError
-from ...rope import base_frequencies, llama3_frequencies
+from ...rope import base_frequencies
+from ...rope_scaling import llama3_frequencies
 from ..checkpoint import expected_shapes
 from ..storage.files import writing
 from .config import PREFIX

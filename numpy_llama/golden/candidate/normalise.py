@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ...errors import InputError
-from ...rope import frequencies, rotate, rotation_matrices
+from ...rope import adjacent, rotate, rotation_matrices
+from ...rope_scaling import frequencies
 from ...taps import tap_names
 from ...wording import listed
 from ..record.bundle import Bundle
@@ -42,11 +43,6 @@ def tokens_note(golden: Bundle, candidate: Candidate) -> list[str]:
         f"it says that it was run on other tokens ({len(tokens)}: {listed(map(str, tokens))}) "
         f"than the golden ({len(expected)})"
     ]
-
-
-def adjacent(x: np.ndarray) -> np.ndarray:
-    """Features of each head from Hugging Face's order, 0 2 4 … 1 3 5 …, to ours."""
-    return x.reshape(*x.shape[:2], 2, -1).swapaxes(-1, -2).reshape(x.shape)
 
 
 def golden_rows(golden: Bundle, candidate: Candidate, tap: str) -> np.ndarray | None:

@@ -70,7 +70,7 @@ def compare_tap(
     verdict = grade_of(error / floor)
     difference = np.abs(np.asarray(got, np.float64) - want)
     worst = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))
-    here = (*worst[:-1], slice(worst[-1], worst[-1] + 3))
+    there = slice(worst[-1], worst[-1] + 3)
     bad = None if verdict == "ok" else rows[first_bad_row(tap, got, want, floor)]
     return TapVerdict(
         tap,
@@ -79,8 +79,8 @@ def compare_tap(
         floor,
         max_abs=float(difference.max()),
         worst=worst,
-        got=tuple(got[here].tolist()),
-        expected=tuple(want[here].tolist()),
+        got=tuple(got[worst[:-1]][there].tolist()),
+        expected=tuple(want[worst[:-1]][there].tolist()),
         first_bad_row=bad,
         phase=None if bad is None else schedule.phase(bad),
         detail="" if verdict == "ok" else narrower_than_declared(got, dtype),

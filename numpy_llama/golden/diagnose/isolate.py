@@ -13,8 +13,9 @@ import numpy as np
 from ...attention import softmax
 from ...config import LlamaConfig
 from ...feed_forward import swiglu
-from ...model import LayerWeights, Llama, linear
+from ...model import Llama
 from ...norm import rms, rms_norm
+from ...parameters import LayerWeights, linear
 from ...rope import rotate
 from ..compare.verdict import Isolated
 from ..replay.metrics import grade_of, smoothed, tap_error

@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...kv_cache import KVCache
-from ...model import LayerWeights, Llama
+from ...model import Llama
 from ...taps import Tap
 from ..replay.override import PickedLayers
 from ..replay.schedule import Schedule
-from .fault import Change, Fault, stage
+from .fault import Change, Fault, Stages, assembled, stage
 
 # What a block computes, given x, the normalised x, and what attention or the network made of it.
 Add = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -25,37 +24,19 @@ def plus(x: np.ndarray, normed: np.ndarray, out: np.ndarray) -> np.ndarray:
 def adding(attention: Add = plus, feed_forward: Add = plus) -> Change:
     """The fault of a block that adds to the residual stream in another way."""
 
-    class Adding(Llama):
-        def block(
-            self,
-            x: np.ndarray,
-            layer: LayerWeights,
-            i: int,
-            R: np.ndarray,
-            cache: KVCache,
-            tap: Tap,
-        ) -> np.ndarray:
-            normed = self.norm(x, layer.attn_norm, "attn_norm", tap)
-            x = attention(x, normed, self.self_attention(normed, layer, i, R, cache, tap))
-            tap("resid_mid", x)
-            normed = self.norm(x, layer.ffn_norm, "ffn_norm", tap)
-            x = feed_forward(x, normed, self.feed_forward(normed, layer, tap))
-            tap("resid_post", x)
-            return x
+    def block(of: Stages, x: np.ndarray) -> np.ndarray:
+        normed = of.attn_norm(x)
+        x = of.resid_mid(attention(x, normed, of.attention(normed)))
+        normed = of.ffn_norm(x)
+        return of.resid_post(feed_forward(x, normed, of.feed_forward(normed)))
 
-    return stage(Adding)
+    return assembled(block)
 
 
-class Parallel(Llama):
-    def block(
-        self, x: np.ndarray, layer: LayerWeights, i: int, R: np.ndarray, cache: KVCache, tap: Tap
-    ) -> np.ndarray:
-        normed = self.norm(x, layer.attn_norm, "attn_norm", tap)
-        mid = x + self.self_attention(normed, layer, i, R, cache, tap)
-        tap("resid_mid", mid)
-        out = mid + self.feed_forward(self.norm(x, layer.ffn_norm, "ffn_norm", tap), layer, tap)
-        tap("resid_post", out)
-        return out
+def parallel(of: Stages, x: np.ndarray) -> np.ndarray:
+    """Both read the stream as it came into the block."""
+    mid = of.resid_mid(x + of.attention(of.attn_norm(x)))
+    return of.resid_post(mid + of.feed_forward(of.ffn_norm(x)))
 
 
 class ScaledEmbeddings(Llama):
@@ -90,9 +71,11 @@ def layers_in_order(order: Callable[[int], list[int]]) -> Change:
     """The fault of a model that runs other layers than 0 … N - 1."""
 
     def apply(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
-        layers = PickedLayers(model.weights.layers, order(model.config.n_layers))
+        picked = order(model.config.n_layers)
+        config = dataclasses.replace(model.config, n_layers=len(picked))
+        layers = PickedLayers(model.weights.layers, picked)
         weights = dataclasses.replace(model.weights, layers=layers)
-        return dataclasses.replace(model, weights=weights), schedule
+        return dataclasses.replace(model, config=config, weights=weights), schedule
 
     return apply
 
@@ -145,7 +128,7 @@ FAULTS = (
         "x ← x + attention(attn_norm(x)) + ffn(ffn_norm(x))",
         "",
         "The feed-forward reads the stream after attention was added.",
-        stage(Parallel),
+        assembled(parallel),
     ),
     Fault(
         "head-tied",

@@ -10,7 +10,8 @@ import numpy as np
 
 from ...attention import causal_mask, softmax
 from ...config import LlamaConfig
-from ...model import LayerWeights, Llama
+from ...model import Llama
+from ...parameters import LayerWeights
 from ...taps import Tap, no_tap
 from ..replay.schedule import Schedule
 from .fault import Change, Fault, layers_with, stage, swapped
@@ -66,10 +67,10 @@ def scale_with(scale: Callable[[LlamaConfig], float]) -> Change:
 
 
 class ScaledQueries(Llama):
-    def rotate(
+    def turn(
         self, q: np.ndarray, k: np.ndarray, R: np.ndarray, tap: Tap
     ) -> tuple[np.ndarray, np.ndarray]:
-        return super().rotate(q / math.sqrt(self.config.head_dim), k, R, tap)
+        return super().turn(q / math.sqrt(self.config.head_dim), k, R, tap)
 
 
 def keys_up_to(ahead: int) -> Mask:

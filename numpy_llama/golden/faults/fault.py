@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...config import LlamaConfig
-from ...model import LayerWeights, Llama
+from ...kv_cache import LayerCache
+from ...model import Llama
+from ...parameters import LayerWeights
+from ...taps import Tap
 from ..replay.override import change_layers, override
 from ..replay.schedule import Schedule
 
@@ -45,6 +48,49 @@ class Fault:
 def stage(changed: type[Llama]) -> Change:
     """The fault of a model whose methods are those that `changed` defines."""
     return lambda model, schedule: (override(model, changed), schedule)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of one block, each a function of one array, to be put together in another way."""
+
+    model: Llama
+    layer: LayerWeights
+    R: np.ndarray
+    seen: LayerCache
+    tap: Tap
+
+    def attn_norm(self, x: np.ndarray) -> np.ndarray:
+        return self.model.norm(x, self.layer.attn_norm, "attn_norm", self.tap)
+
+    def attention(self, x: np.ndarray) -> np.ndarray:
+        return self.model.multi_head(x, self.layer, self.R, self.seen, self.tap)
+
+    def resid_mid(self, x: np.ndarray) -> np.ndarray:
+        self.tap("resid_mid", x)
+        return x
+
+    def ffn_norm(self, x: np.ndarray) -> np.ndarray:
+        return self.model.norm(x, self.layer.ffn_norm, "ffn_norm", self.tap)
+
+    def feed_forward(self, x: np.ndarray) -> np.ndarray:
+        return self.model.feed_forward(x, self.layer, self.tap)
+
+    def resid_post(self, x: np.ndarray) -> np.ndarray:
+        self.tap("resid_post", x)
+        return x
+
+
+def assembled(block: Callable[[Stages, np.ndarray], np.ndarray]) -> Change:
+    """The fault of a model whose blocks are `block(stages, x)`: right stages, wrongly joined."""
+
+    class Assembled(Llama):
+        def block(
+            self, x: np.ndarray, layer: LayerWeights, R: np.ndarray, seen: LayerCache, tap: Tap
+        ) -> np.ndarray:
+            return block(Stages(self, layer, R, seen, tap), x)
+
+    return stage(Assembled)
 
 
 def config_with(**changes: Any) -> Change:

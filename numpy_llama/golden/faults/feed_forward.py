@@ -8,7 +8,8 @@ import numpy as np
 
 from ...config import LlamaConfig
 from ...feed_forward import swiglu, swish
-from ...model import LayerWeights, Llama, linear
+from ...model import Llama
+from ...parameters import LayerWeights, linear
 from ...taps import Tap
 from .fault import Change, Fault, as_array_of, layers_with, stage, swapped
 

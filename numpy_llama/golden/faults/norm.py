@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from ...config import LlamaConfig
-from ...kv_cache import KVCache
-from ...model import LayerWeights, Llama
+from ...model import Llama
 from ...norm import rms, rms_norm
+from ...parameters import LayerWeights
 from ...taps import Tap
 from ..replay.precision import round_to_bfloat16, round_to_float16
-from .fault import Fault, as_array_of, config_with, layers_with, stage, swapped
+from .fault import Fault, Stages, as_array_of, assembled, config_with, layers_with, stage, swapped
 
 
 def normed(
@@ -77,17 +77,10 @@ class FinalMissing(Llama):
         return x
 
 
-class AfterInsteadOfBefore(Llama):
-    def block(
-        self, x: np.ndarray, layer: LayerWeights, i: int, R: np.ndarray, cache: KVCache, tap: Tap
-    ) -> np.ndarray:
-        added = self.self_attention(x, layer, i, R, cache, tap)
-        x = x + self.norm(added, layer.attn_norm, "attn_norm", tap)
-        tap("resid_mid", x)
-        added = self.feed_forward(x, layer, tap)
-        x = x + self.norm(added, layer.ffn_norm, "ffn_norm", tap)
-        tap("resid_post", x)
-        return x
+def after_instead_of_before(of: Stages, x: np.ndarray) -> np.ndarray:
+    """Norms of what is added, not of what goes in."""
+    x = of.resid_mid(x + of.attn_norm(of.attention(x)))
+    return of.resid_post(x + of.ffn_norm(of.feed_forward(x)))
 
 
 def in_narrow(round_: Callable[[np.ndarray], np.ndarray]) -> type[Llama]:
@@ -254,6 +247,6 @@ FAULTS = (
         "x ← x + norm(attention(x));  x ← x + norm(ffn(x))",
         "",
         "Normalise what goes into attention and feed-forward; add their outputs as they are.",
-        stage(AfterInsteadOfBefore),
+        assembled(after_instead_of_before),
     ),
 )

@@ -1,12 +1,15 @@
 """Mistakes in positions and in the KV cache, most of them invisible until the first decode step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from ...kv_cache import KVCache
-from ...model import LayerWeights, Llama
-from ...taps import Tap, no_tap
+from ...kv_cache import KVCache, LayerCache
+from ...model import Llama
+from ...parameters import LayerWeights
+from ...taps import Tap
+from ...tokens import Tokens
 from ..replay.override import override
 from ..replay.schedule import Schedule
 from .fault import Change, Fault
@@ -34,15 +37,11 @@ def skip_a_row(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
             return super().new_cache(capacity + 1)
 
         def forward(
-            self,
-            tokens: Sequence[int] | np.ndarray,
-            cache: KVCache | None = None,
-            tap: Tap = no_tap,
-            last_only: bool = False,
+            self, tokens: Tokens, cache: KVCache | None = None, *rest: Any, **named: Any
         ) -> np.ndarray:
             if cache is not None and cache.length == schedule.prompt:
                 cache.advance(1)
-            return super().forward(tokens, cache, tap, last_only)
+            return super().forward(tokens, cache, *rest, **named)
 
     return override(model, Skipping), schedule
 
@@ -52,29 +51,28 @@ def later_layers_late(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule
 
     class Late(Llama):
         def block(
-            self,
-            x: np.ndarray,
-            layer: LayerWeights,
-            i: int,
-            R: np.ndarray,
-            cache: KVCache,
-            tap: Tap,
+            self, x: np.ndarray, layer: LayerWeights, R: np.ndarray, seen: LayerCache, tap: Tap
         ) -> np.ndarray:
-            if i > 0 and cache.length >= schedule.prompt:
-                R = self.rotations(cache.length + 1, len(x))
-            return super().block(x, layer, i, R, cache, tap)
+            if seen.index > 0 and seen.start >= schedule.prompt:
+                R = self.rotations(seen.start + 1, len(x))
+            return super().block(x, layer, R, seen, tap)
 
     return override(model, Late), schedule
 
 
-class WithoutNewest(KVCache):
-    """A cache that gives back, in a decode step, what it held before the step."""
+class ReadFirst(LayerCache):
+    """A layer's cache that gives back, in a decode step, what it held before the step."""
 
-    def write(self, layer: int, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        keys, values = super().write(layer, k, v)
-        if self.length and len(k) == 1:
+    def write(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        keys, values = super().write(k, v)
+        if self.start and len(k) == 1:
             return keys[:, :-1], values[:, :-1]
         return keys, values
+
+
+class WithoutNewest(KVCache):
+    def __iter__(self) -> Iterator[LayerCache]:
+        return (ReadFirst(self, i) for i in range(len(self.k)))
 
 
 def misses_itself(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:

@@ -7,16 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 from ...config import MAX_NUMBER, LlamaConfig, RopeScaling
-from ...kv_cache import KVCache
-from ...model import LayerWeights, Llama, linear
+from ...kv_cache import LayerCache
+from ...model import Llama
+from ...parameters import LayerWeights
 from ...rope import (
-    adjacent_from_half_split,
+    adjacent,
+    adjacent_rows,
     base_frequencies,
-    frequencies,
-    half_split_from_adjacent,
+    half_split,
+    half_split_rows,
     rotate,
     rotation_matrices,
 )
+from ...rope_scaling import frequencies
 from ...taps import Tap
 from ..replay.precision import rotations_in_float32, round_to_bfloat16
 from ..replay.schedule import Schedule
@@ -98,16 +101,6 @@ class FromOne(Llama):
         return rotation_matrices(f, positions, magnitude, like=self.weights.tok_embeddings)
 
 
-def half_split(x: np.ndarray) -> np.ndarray:
-    """The features of each head in the other order: 0 2 4 … 1 3 5 …"""
-    return x.reshape(*x.shape[:2], -1, 2).swapaxes(-1, -2).reshape(x.shape)
-
-
-def adjacent(x: np.ndarray) -> np.ndarray:
-    """The inverse of `half_split`."""
-    return x.reshape(*x.shape[:2], 2, -1).swapaxes(-1, -2).reshape(x.shape)
-
-
 def rotating(
     turn_q: Callable[[np.ndarray, np.ndarray], np.ndarray],
     turn_k: Callable[[np.ndarray, np.ndarray], np.ndarray],
@@ -115,7 +108,7 @@ def rotating(
     """The fault of a model that rotates queries and keys by these functions of (x, R)."""
 
     class Rotating(Llama):
-        def rotate(
+        def turn(
             self, q: np.ndarray, k: np.ndarray, R: np.ndarray, tap: Tap
         ) -> tuple[np.ndarray, np.ndarray]:
             q, k = turn_q(q, R), turn_k(k, R)
@@ -141,26 +134,30 @@ def rotate_adjacent(x: np.ndarray, R: np.ndarray) -> np.ndarray:
     return adjacent(rotate(half_split(x), R))
 
 
+class RotatedValues(LayerCache):
+    """A layer's cache that rotates the values which are written to it."""
+
+    def __init__(self, seen: LayerCache, R: np.ndarray):
+        vars(self).update(vars(seen))
+        self.seen, self.R = seen, R
+
+    def write(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.seen.write(k, rotate(v, self.R))
+
+
 class AlsoValues(Llama):
-    def self_attention(
-        self, x: np.ndarray, layer: LayerWeights, i: int, R: np.ndarray, cache: KVCache, tap: Tap
+    def multi_head(
+        self, x: np.ndarray, layer: LayerWeights, R: np.ndarray, seen: LayerCache, tap: Tap
     ) -> np.ndarray:
-        q, k, v = self.project(x, layer, tap)
-        q, k = self.rotate(q, k, R, tap)
-        keys, values = cache.write(i, k, rotate(v, R))
-        heads = self.attention(q, keys, values, tap)
-        tap("heads", heads)
-        out = linear(heads.reshape(len(heads), -1), layer.wo, layer.bo)
-        tap("attn_out", out)
-        return out
+        return super().multi_head(x, layer, R, RotatedValues(seen, R), tap)
 
 
 def permuted_with_query_heads(layer: LayerWeights, config: LlamaConfig) -> LayerWeights:
     """Keys brought from Hugging Face's layout to ours as if they had as many heads as queries."""
 
     def wrongly(w: np.ndarray) -> np.ndarray:
-        as_stored = half_split_from_adjacent(w, config.n_kv_heads)
-        return adjacent_from_half_split(as_stored, config.n_heads)
+        as_stored = half_split_rows(w, config.n_kv_heads)
+        return adjacent_rows(as_stored, config.n_heads)
 
     bk = None if layer.bk is None else wrongly(layer.bk)
     return dataclasses.replace(layer, wk=wrongly(layer.wk), bk=bk)

@@ -29,7 +29,8 @@ from ...formats.storage.files import read_small, write_json, writing
 from ...formats.storage.strict_json import parse_json, shown
 from ...loading.weights import load_model
 from ...model import Llama
-from ...rope import half_split_from_adjacent
+from ...parameters import rotated_heads
+from ...rope import half_split_rows
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle, load
 from ..record.record import record
@@ -50,10 +51,8 @@ Tensors = dict[str, np.ndarray]
 
 def half_split(name: str, array: np.ndarray, config: LlamaConfig) -> np.ndarray:
     """A tensor with RoPE's pairs as Hugging Face has them."""
-    heads = {"wq": config.n_heads, "bq": config.n_heads}
-    heads |= {"wk": config.n_kv_heads, "bk": config.n_kv_heads}
-    part = name.rpartition(".")[2]
-    return half_split_from_adjacent(array, heads[part]) if part in heads else array
+    heads = rotated_heads(name, config)
+    return half_split_rows(array, heads) if heads else array
 
 
 def write_hf(path: Path, config: LlamaConfig, tensors: Tensors) -> None:

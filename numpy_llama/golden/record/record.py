@@ -9,6 +9,7 @@ import numpy as np
 from ...errors import InputError, NumericError
 from ...model import Llama
 from ...taps import tap_names
+from ...tokens import check_tokens
 from ..progress import Progress, no_progress
 from ..replay.precision import MEASURED, in_dtype
 from ..replay.replay import run
@@ -87,7 +88,7 @@ def record(
     """
     exact = in_dtype(model, "float64")
     wanted = select_taps(model.config.n_layers, taps)
-    model.check_tokens(prompt)
+    check_tokens(prompt, model.config)
     beginning = Schedule.of(prompt, chunk=chunk)
     schedule = Schedule.of(prompt, continue_greedily(exact, beginning, decode), chunk)
     truth = run(exact, schedule, wanted)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...model import LayerWeights, Llama
+from ...model import Llama
+from ...parameters import LayerWeights
 
 
 def override(model: Llama, stage: type[Llama]) -> Llama:

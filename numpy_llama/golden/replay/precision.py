@@ -18,7 +18,8 @@ from ...errors import InputError
 from ...formats.storage.floats import bf16_to_f32, f32_to_bf16
 from ...kv_cache import KVCache
 from ...model import Llama
-from ...rope import frequencies, rotation_matrices
+from ...rope import rotation_matrices
+from ...rope_scaling import frequencies
 from ...taps import Tap, no_tap
 from .override import change_arrays, override
 
