@@ -120,3 +120,14 @@ def sample(
     cumulative = np.cumsum(next_token_probabilities(logits, settings, seen))
     draw = rng.random() * cumulative[-1]
     return int(np.searchsorted(cumulative, draw, side="right"))
+
+
+def log_probabilities(logits: np.ndarray, following: Sequence[int]) -> np.ndarray:
+    """The natural logarithm of the probability of each row's following token, in float64.
+
+    log softmax(z)ᵢ = zᵢ - log Σⱼ exp(zⱼ).  logits: (L, V) on the host; following: (L,) ids.
+    """
+    z = logits.astype(np.float64)
+    z -= z.max(axis=-1, keepdims=True)  # exp cannot overflow then
+    chosen = z[np.arange(len(z)), following]
+    return chosen - np.log(np.exp(z).sum(axis=-1))

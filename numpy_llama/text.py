@@ -21,6 +21,7 @@ from .completion import Completion, Options
 from .generation import check_context, check_finite, generate
 from .loading.open import Say, open_llama, warn
 from .model import Llama
+from .sampling import log_probabilities
 from .store.find import find_model
 from .taps import Tap, no_tap
 from .tokenizers import Tokenizer, load_tokenizer
@@ -34,17 +35,6 @@ ROWS = 128  # of logits at a time where only one number of each is kept
 def is_conversation(prompt: Prompt | Sequence[Message]) -> TypeGuard[Sequence[Message]]:
     """Whether these are messages, and not a text or ids."""
     return not isinstance(prompt, str) and isinstance(next(iter(prompt), None), dict)
-
-
-def log_probabilities(logits: np.ndarray, following: Sequence[int]) -> np.ndarray:
-    """The natural logarithm of the probability of each row's following token, in float64.
-
-    log softmax(z)ᵢ = zᵢ - log Σⱼ exp(zⱼ).  logits: (L, V) on the host; following: (L,) ids.
-    """
-    z = logits.astype(np.float64)
-    z -= z.max(axis=-1, keepdims=True)  # exp cannot overflow then
-    chosen = z[np.arange(len(z)), following]
-    return chosen - np.log(np.exp(z).sum(axis=-1))
 
 
 class TextModel:

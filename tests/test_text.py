@@ -225,7 +225,7 @@ def test_logprobs_of_one_token_are_none(m):
 
 
 def test_logits_too_large_for_exp_have_logprobs(m):
-    from numpy_llama.text import log_probabilities
+    from numpy_llama.sampling import log_probabilities
 
     z = np.array([[1e4, 0.0], [-1e4, 0.0], [0.0, 0.0]], np.float32)
     assert log_probabilities(z, [0, 0, 1]).tolist() == [0.0, -1e4, -math.log(2)]

@@ -13,7 +13,7 @@ from numpy_llama.config import LlamaConfig
 from numpy_llama.formats.checkpoint import expected_shapes
 from numpy_llama.golden.export.c_header import write_header
 from numpy_llama.golden.replay.rows import by_key, tap_shape
-from numpy_llama.rope import frequencies
+from numpy_llama.rope_scaling import frequencies
 
 SOURCE = Path(__file__).parent / "llama.c"
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
