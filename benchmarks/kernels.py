@@ -111,11 +111,8 @@ def recorded(kernels: list[str], place: Path) -> Iterator[tuple[dict[str, str], 
                     place / f"{kernel}-{threads}.npy", *model, **environment
                 )
             except subprocess.CalledProcessError as error:
-                yield (
-                    {},
-                    f"WRONG: {name}: {ending(error.returncode)}\n{error.stderr}".rstrip(),
-                    False,
-                )
+                words = f"WRONG: {name}: {ending(error.returncode)}\n{error.stderr}"
+                yield {}, words.rstrip(), False
                 continue
             first = bits if first is None else first
             words, same = compared(bits, first)

@@ -98,15 +98,13 @@ def test_the_read_through_needs_no_tests():
     assert "from tests" not in (ROOT / "docs" / "read-through.md").read_text()
 
 
-def rooms() -> set[str]:
-    """Every directory of the package that has code of its own."""
-    inits = (ROOT / "numpy_llama").rglob("__init__.py")
-    return {str(path.parent.relative_to(ROOT)) for path in inits} - {"numpy_llama"}
-
-
-def test_every_room_is_on_the_map():
-    shown = re.findall(r"\]\((numpy_llama/[^)#]+)\)", CONTRIBUTING.read_text())
-    assert rooms() <= set(shown)
+def test_every_room_and_every_file_outside_one_is_on_the_map():
+    """On the map of CONTRIBUTING.md, or in the README's reading order, to which it leads."""
+    shown = CONTRIBUTING.read_text() + (ROOT / "README.md").read_text()
+    package = ROOT / "numpy_llama"
+    rooms = [path.parent for path in package.rglob("__init__.py")]
+    for path in [*rooms, *package.glob("[a-z]*.py")]:
+        assert f"]({path.relative_to(ROOT)})" in shown or path == package, path
 
 
 def test_every_target_that_is_named_is_in_the_makefile():
