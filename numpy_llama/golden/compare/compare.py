@@ -8,8 +8,7 @@ import numpy as np
 from ...errors import InputError
 from ..candidate.candidate import SCALARS, Candidate
 from ..record.bundle import Bundle
-from ..replay.metrics import DIVERGENT, grade_of, relative_rms, row_errors, tap_error
-from ..replay.precision import round_to_bfloat16
+from ..replay.metrics import DIVERGENT, grade_of, row_errors
 from ..replay.rows import rows_of
 from .logits import compare_greedy, compare_logits
 from .scalars import compare_scalar
@@ -41,18 +40,19 @@ def narrower_than_declared(array: np.ndarray, dtype: str) -> str:
     """A hint, where all values could be of a narrower format than what was declared."""
     if dtype not in ("float32", "float64"):
         return ""
-    if np.array_equal(array, round_to_bfloat16(array)):
-        return "all its values are bfloat16: was that to be declared?"
     with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+        if np.array_equal(single, array) and not (single.view(np.uint32) & 0xFFFF).any():
+            return "all its values are bfloat16: was that to be declared?"
         half = np.array_equal(array, array.astype(np.float16).astype(array.dtype))
     return "all its values are float16: was that to be declared?" if half else ""
 
 
-def first_bad_row(tap: str, got: np.ndarray, golden: np.ndarray, floor: float) -> int:
-    """The first row whose own error is above noise; failing that, the worst row."""
-    errors = row_errors(tap, got, golden)
-    bad = np.flatnonzero(errors > DIVERGENT * floor)
-    return int(bad[0]) if len(bad) else int(errors.argmax())
+def first_bad_row(errors: np.ndarray, floors: Sequence[float]) -> int:
+    """The first row whose own error is above noise; failing that, the worst. Of each its floor."""
+    ratios = errors / np.asarray(floors)
+    bad = np.flatnonzero(ratios > DIVERGENT)
+    return int(bad[0]) if len(bad) else int(ratios.argmax())
 
 
 def compare_tap(
@@ -64,14 +64,16 @@ def compare_tap(
     wrong = wrong_before_values(tap, got, want, dtype)
     if wrong is not None:
         return wrong
-    whole = len(rows) == len(schedule.tokens)
-    error = tap_error(tap, got, want, schedule) if whole else relative_rms(got, want)
-    floor = golden.floor(tap, dtype)
+    error, floor = golden.worst_group(tap, got, rows, dtype)
     verdict = grade_of(error / floor)
     difference = np.abs(np.asarray(got, np.float64) - want)
     worst = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))
     there = slice(worst[-1], worst[-1] + 3)
-    bad = None if verdict == "ok" else rows[first_bad_row(tap, got, want, floor)]
+    bad = None
+    if verdict != "ok":
+        floors = golden.group_floors(tap, dtype)
+        of_rows = [floors[schedule.group(row)] for row in rows]
+        bad = rows[first_bad_row(row_errors(tap, got, want), of_rows)]
     return TapVerdict(
         tap,
         verdict,

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...config import LlamaConfig
-from ...taps import tap_names
 from ..record.bundle import Bundle
 from ..replay.metrics import relative_rms, tap_error
-from ..replay.rows import by_key, last_rows, row_axis, rows_of, tap_shape, visible
+from ..replay.rows import by_key, last_rows, row_axis, rows_of, visible
 from ..replay.schedule import Schedule
 
 Taps = Mapping[str, np.ndarray]
@@ -121,25 +119,30 @@ class Evidence:
         }
 
 
-def usable(name: str, array: np.ndarray, config: LlamaConfig, given: int) -> bool:
+def usable(array: np.ndarray, golden: np.ndarray, axis: int, whole: bool) -> bool:
     """Whether an array could be a tap of some run of this model, if perhaps of other rows.
 
-    given: how many rows of the golden it was normalised to; of some alone, all keys are there.
+    axis: of the rows. whole: it is not of some of the golden's rows alone; then an axis of keys,
+    which follows an axis of rows that is not the first, is as long as that of the rows.
     """
-    if array.dtype.kind != "f" or array.ndim <= row_axis(name):
+    if array.dtype.kind != "f" or array.ndim != golden.ndim:
         return False
-    rows = array.shape[row_axis(name)]
-    shape = tap_shape(name, config, rows)
-    if by_key(name) and rows == given:
-        shape = (*shape[:-1], array.shape[-1])
-    return array.shape == shape and bool(np.isfinite(array).all())
+    shape = list(golden.shape)
+    shape[axis] = rows = array.shape[axis]
+    if axis and whole:
+        shape[-1] = rows
+    return array.shape == tuple(shape) and bool(np.isfinite(array).all())
 
 
 def gather(golden: Bundle, values: Taps, rows: Mapping[str, Sequence[int]]) -> Evidence:
     """The evidence in the arrays and rows of a normalised candidate."""
-    T, config = len(golden.schedule.tokens), golden.config
-    known = [name for name in tap_names(config.n_layers) if name in golden.values]
-    given = [name for name in known if name in values]
-    found = {n: values[n] for n in given if usable(n, values[n], config, len(rows[n]) % T)}
-    some = {name: list(rows[name]) for name in found if len(rows[name]) < T}
+    T = len(golden.schedule.tokens)
+    found, some = {}, {}
+    for name, want in golden.values.items():
+        array = values.get(name)
+        whole = array is None or len(rows[name]) == T
+        if array is not None and usable(array, want, row_axis(name), whole):
+            found[name] = array
+            if not whole:
+                some[name] = list(rows[name])
     return Evidence(found, some, golden.schedule)

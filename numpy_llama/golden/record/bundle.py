@@ -22,9 +22,9 @@ from ...formats.huggingface.safetensors import read_file, write_file
 from ...formats.storage.files import read_small, sha256_of, write_json
 from ...formats.storage.strict_json import parse_json, shown
 from ...taps import tap_names
-from ..replay.metrics import DIVERGENT, Groups, group_errors
+from ..replay.metrics import DIVERGENT, Groups, group_errors, relative_rms
 from ..replay.precision import MEASURED, UNIT_ROUNDOFF, check_dtype
-from ..replay.rows import tap_shape
+from ..replay.rows import rows_of, tap_shape
 from ..replay.schedule import Schedule
 
 VERSION = 2  # of 1, a floor is one number a tap, of one run: read, but to be recorded again
@@ -74,6 +74,22 @@ class Bundle:
         """Errors, one for each group of rows, in units of their floors: the largest."""
         floors = self.group_floors(tap, dtype)
         return max(error / floor for error, floor in zip(errors, floors, strict=True))
+
+    def worst_group(
+        self, tap: str, got: np.ndarray, rows: Sequence[int], dtype: str
+    ) -> tuple[float, float]:
+        """The error and the floor of that group of rows in which a tap is off by most floors.
+
+        rows: those of the schedule that `got` gives.
+        """
+        floors, schedule = self.group_floors(tap, dtype), self.schedule
+        found = []
+        for floor, group in zip(floors, schedule.groups, strict=True):
+            given = [i for i, row in enumerate(rows) if group.start <= row < group.stop]
+            if given:
+                want = rows_of(tap, self.values[tap], [rows[i] for i in given])
+                found.append((relative_rms(rows_of(tap, got, given), want), floor))
+        return max(found, key=lambda pair: pair[0] / pair[1])
 
     def ratio(self, tap: str, got: np.ndarray, dtype: str) -> float:
         """How many floors a tap is off, all its rows given."""

@@ -50,6 +50,10 @@ class Schedule:
         """Whether a row was computed with the prompt, or as a decode step."""
         return "prefill" if row < self.prompt else "decode"
 
+    def group(self, row: int) -> int:
+        """The number of the group that a row is in."""
+        return next(i for i, rows in enumerate(self.groups) if rows.start <= row < rows.stop)
+
     @functools.cached_property
     def groups(self) -> list[slice]:
         """The rows of each chunk of the prompt, then those of all decode steps together.
