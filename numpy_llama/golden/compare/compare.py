@@ -8,7 +8,7 @@ import numpy as np
 from ...errors import InputError
 from ..candidate.candidate import SCALARS, Candidate
 from ..record.bundle import Bundle
-from ..replay.metrics import DIVERGENT, grade_of, row_errors
+from ..replay.metrics import first_bad_row, grade_of
 from ..replay.rows import rows_of
 from .logits import compare_greedy, compare_logits
 from .scalars import compare_scalar
@@ -48,13 +48,6 @@ def narrower_than_declared(array: np.ndarray, dtype: str) -> str:
     return "all its values are float16: was that to be declared?" if half else ""
 
 
-def first_bad_row(errors: np.ndarray, floors: Sequence[float]) -> int:
-    """The first row whose own error is above noise; failing that, the worst. Of each its floor."""
-    ratios = errors / np.asarray(floors)
-    bad = np.flatnonzero(ratios > DIVERGENT)
-    return int(bad[0]) if len(bad) else int(ratios.argmax())
-
-
 def compare_tap(
     golden: Bundle, tap: str, got: np.ndarray, rows: Sequence[int], dtype: str
 ) -> TapVerdict:
@@ -73,7 +66,7 @@ def compare_tap(
     if verdict != "ok":
         floors = golden.group_floors(tap, dtype)
         of_rows = [floors[schedule.group(row)] for row in rows]
-        bad = rows[first_bad_row(row_errors(tap, got, want), of_rows)]
+        bad = rows[first_bad_row(tap, got, want, of_rows)]
     return TapVerdict(
         tap,
         verdict,

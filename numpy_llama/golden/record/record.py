@@ -105,22 +105,21 @@ def record(
 ) -> Bundle:
     """A golden of `model` for the ids `prompt` and `decode` greedy steps after them.
 
-    model: of any dtype; its weights are what is exact. chunk: the prompt is run in pieces of this
-    size (None: at once). source: how the model is to be found again. detect: also try which known
-    faults this golden can see, which takes a run for each. Raises InputError for an impossible
-    prompt or pattern, NumericError if the model overflows.
+    model: of any dtype; its weights are exact. chunk: the size of the pieces of the prompt (None:
+    one). source: how the model is found again. detect: also try which faults this golden can see,
+    a run for each. Raises InputError for an impossible prompt or pattern, NumericError if the
+    model overflows.
     """
     wanted = select_taps(model.config.n_layers, taps)
     check_tokens(prompt, model.config)
     schedule, truth = run_truth(model, Schedule.of(prompt, chunk=chunk), decode, wanted)
-    values = stored(truth)
     measured = {dtype: measure_floors(model, schedule, truth, dtype) for dtype in MEASURED}
     bundle = Bundle(
         config=model.config,
         schedule=schedule,
         prompt=text,
         greedy=tuple(greedy_of(truth["logits"], len(prompt))),
-        values=values,
+        values=stored(truth),
         floors={dtype: floors for dtype, (floors, _) in measured.items()},
         logit_noise={dtype: noise for dtype, (_, noise) in measured.items()},
         margins=tuple(top_two_margins(truth["logits"]).tolist()),
@@ -129,6 +128,5 @@ def record(
         source=source,
         environment=environment(),
     )
-    if not detect:
-        return bundle
-    return dataclasses.replace(bundle, detectability=detectability(model, bundle, progress))
+    found = detectability(model, bundle, progress) if detect else {}
+    return dataclasses.replace(bundle, detectability=found)

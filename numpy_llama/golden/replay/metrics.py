@@ -62,6 +62,13 @@ def row_errors(name: str, got: np.ndarray, want: np.ndarray) -> np.ndarray:
     )
 
 
+def first_bad_row(name: str, got: np.ndarray, want: np.ndarray, floors: Sequence[float]) -> int:
+    """The first row whose own error is above noise; failing that, the worst. Of each its floor."""
+    ratios = row_errors(name, got, want) / np.asarray(floors)
+    bad = np.flatnonzero(ratios > DIVERGENT)
+    return int(bad[0]) if len(bad) else int(ratios.argmax())
+
+
 def is_statistic(tap: str) -> bool:
     """Whether a tap has one number a row."""
     return tap.endswith(".rms")
