@@ -25,7 +25,7 @@ def head_of(path: Path) -> bytes:
 
 def read_model_file(path: Path) -> Tokenizer:
     """A file called tokenizer.model: Llama 3's is text, those before it SentencePiece's."""
-    from .spm import read_tokenizer_model
+    from .spm.tokenizer import read_tokenizer_model
     from .tiktoken import looks_like_tiktoken, read_tiktoken_model
 
     head = head_of(path)

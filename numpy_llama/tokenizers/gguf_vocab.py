@@ -17,8 +17,8 @@ from .bpe import BytePairTokenizer
 from .bpe_spec import added_token, bpe_spec
 from .files import MAX_TOKENS
 from .pre_tokenizers import pre_tokenizer
-from .spm import SentencePieceTokenizer
-from .spm_proto import CONTROL, NORMAL, USER_DEFINED, Piece, model_proto
+from .spm.proto import CONTROL, NORMAL, USER_DEFINED, Piece, model_proto
+from .spm.tokenizer import SentencePieceTokenizer
 
 KEY = "tokenizer.ggml."
 # Files from before tokenizer.ggml.eot_token_id name only the end of a text; a chat ends with these.

@@ -14,8 +14,8 @@ from pathlib import Path
 from ..errors import TokenizerError
 from .base import Settings
 from .files import read_bytes
-from .spm import SPACE, SentencePieceTokenizer
-from .spm_proto import BYTE, BYTE_PIECE, CONTROL, NORMAL, UNKNOWN, Piece, model_proto
+from .spm.proto import BYTE, BYTE_PIECE, CONTROL, NORMAL, UNKNOWN, Piece, model_proto
+from .spm.tokenizer import SPACE, SentencePieceTokenizer
 
 HEADER, ENTRY = struct.Struct("<i"), struct.Struct("<fi")
 UNK, BOS, EOS = 0, 1, 2  # run.c has these in its code

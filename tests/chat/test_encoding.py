@@ -8,7 +8,7 @@ from numpy_llama.chat import answer_ends, encode_chat, open_template
 from numpy_llama.chat.encoding import PLANES
 from numpy_llama.errors import InputError
 from numpy_llama.tokenizers import Settings
-from numpy_llama.tokenizers.spm import SentencePieceTokenizer
+from numpy_llama.tokenizers.spm.tokenizer import SentencePieceTokenizer
 from tests.chat.real_templates import LLAMA3, SMOLLM2
 from tests.chat.tiny_chat import CONTROL, CONVERSATIONS, assistant, chat_tokenizer, user
 from tests.tiny import train_sentencepiece

@@ -7,7 +7,7 @@ import pytest
 
 from numpy_llama.errors import InputError
 from numpy_llama.tokenizers import Settings, load_tokenizer
-from numpy_llama.tokenizers.spm import AddedToken, SentencePieceTokenizer
+from numpy_llama.tokenizers.spm.tokenizer import AddedToken, SentencePieceTokenizer
 from tests.tokenizers.strings import strings
 from tests.tokenizers.vocabularies import (
     processor,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numpy_llama.tokenizers import Settings, Tokenizer
-from numpy_llama.tokenizers.spm import SentencePieceTokenizer
+from numpy_llama.tokenizers.spm.tokenizer import SentencePieceTokenizer
 from numpy_llama.tokenizers.streaming import ALL_SPACES, TextStream
 from tests.tokenizers.strings import strings
 from tests.tokenizers.vocabularies import bpe_metadata, train_sentencepiece, write_gguf

@@ -5,13 +5,7 @@ from dataclasses import dataclass
 
 from ...taps import TAPS
 from ...wording import listed
-from ..compare.verdict import (
-    GreedyVerdict,
-    LogitsVerdict,
-    Report,
-    TapVerdict,
-    Verdict,
-)
+from ..compare.verdict import GreedyVerdict, LogitsVerdict, Report, TapVerdict, Verdict
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, floors
 from .diagnosis import about_diagnosis
 

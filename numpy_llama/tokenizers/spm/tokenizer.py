@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import TokenizerError
-from ..formats.storage.strict_json import shown
-from .base import Settings, Tokenizer
-from .files import MAX_TOKENS, read_bytes, read_object, write_bytes
-from .hf_settings import read_settings, write_settings
-from .spm_proto import read_proto
-from .streaming import ALL_SPACES
+from ...errors import TokenizerError
+from ...formats.storage.strict_json import shown
+from ..base import Settings, Tokenizer
+from ..files import MAX_TOKENS, read_bytes, read_object, write_bytes
+from ..hf_settings import read_settings, write_settings
+from ..streaming import ALL_SPACES
+from .proto import read_proto
 
 SPACE = "\u2581"  # ▁
 

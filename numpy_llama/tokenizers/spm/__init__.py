@@ -1,0 +1,1 @@
+"""SentencePiece vocabularies: tokenizer.model, read strictly, and the tokenizer."""
