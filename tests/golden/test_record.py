@@ -22,6 +22,7 @@ from numpy_llama.golden.replay.precision import (
     UNIT_ROUNDOFF,
     in_dtype,
     round_to_bfloat16,
+    round_to_float16,
 )
 from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.schedule import Schedule
@@ -298,6 +299,20 @@ def test_bfloat16_is_emulated_by_rounding_to_even() -> None:
     values = np.array([1, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-7, np.inf, -3.3], np.float32)
     expected = [1, 1, 1 + 2**-6, 1 + 2**-7, np.inf, -3.296875]
     np.testing.assert_array_equal(round_to_bfloat16(values), np.array(expected, np.float32))
+
+
+def test_float16_is_rounded_as_numpy_rounds_it() -> None:
+    random = np.random.default_rng(0)
+    bits = random.integers(0, 1 << 32, 1 << 20, np.uint32)  # NaNs, infinities, subnormals: all
+    near = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    near = near[np.isfinite(near)]
+    halfway = near[:-1] + np.diff(near) / 2
+    for x in (bits.view(np.float32), near, halfway, random.standard_normal((3, 5))[:, ::2]):
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = np.asarray(x, np.float32).astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(round_to_float16(x), expected)
+        signs = np.signbit(expected) == np.signbit(round_to_float16(x))
+        assert (signs | np.isnan(expected)).all()
 
 
 def test_an_emulated_run_stores_nothing_finer_than_its_format() -> None:
