@@ -28,7 +28,7 @@ from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.schedule import Schedule
 from numpy_llama.model import Llama
 from numpy_llama.taps import tap_names
-from tests.models import random_model, random_tokens, tiny_config
+from tests.models import ROPES, random_model, random_tokens, tiny_config
 
 CONFIG = tiny_config(n_layers=2)
 MODEL = random_model(CONFIG, dtype=np.float32)
@@ -286,6 +286,18 @@ def wrong_in_float32(model: Llama, schedule: Schedule, n: int) -> list[int]:
     if model.weights.final_norm.dtype == np.float64:
         return right
     return [right[0], (right[1] + 1) % 61, right[2]]
+
+
+def test_rows_that_depend_on_their_steps_are_recorded_in_them() -> None:
+    """NTK-aware scaling by length: a cached key keeps the angle of the length at which it came."""
+    config = tiny_config(max_context=6, rope_scaling=ROPES["dynamic"])
+    model = random_model(config, dtype=np.float32)
+    golden = record(model, PROMPT, 3, detect=False)
+    truth = run(in_dtype(model, "float64"), golden.schedule)
+    assert golden.schedule.steps == (9, 1, 1, 1)
+    for name, array in golden.values.items():
+        np.testing.assert_allclose(array, truth[name], rtol=1e-6, atol=1e-7, err_msg=name)
+    assert golden.floor("logits", "float32") < 1e-5
 
 
 def test_the_decode_steps_may_be_one_call() -> None:
