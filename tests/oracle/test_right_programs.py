@@ -131,7 +131,7 @@ def test_the_floor_of_one_run_would_call_right_programs_wrong() -> None:
 
 
 def test_frequencies_in_float32_are_no_error() -> None:
-    """transformers computes RoPE's so; where Llama 3.1's scaling takes a small difference, it shows.
+    """transformers computes RoPE's so; it shows where Llama 3.1's scaling takes a difference.
 
     Without that among the ways, it is 4 floors off here in every order of its sums.
     """
