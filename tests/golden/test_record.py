@@ -21,13 +21,14 @@ from numpy_llama.golden.replay.precision import (
     UNIT_ROUNDOFF,
     in_dtype,
     round_to_bfloat16,
+    round_to_float16,
 )
 from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.schedule import Schedule
 from numpy_llama.model import Llama
 from numpy_llama.taps import tap_names
 from tests.golden.recorded_bits import lawful, recorded_by_a_child, ulps_apart
-from tests.models import random_model, random_tokens, tiny_config
+from tests.models import ROPES, random_model, random_tokens, tiny_config
 
 CONFIG = tiny_config(n_layers=2)
 MODEL = random_model(CONFIG, dtype=np.float32)
@@ -287,6 +288,18 @@ def wrong_in_float32(model: Llama, schedule: Schedule, n: int) -> list[int]:
     return [right[0], (right[1] + 1) % 61, right[2]]
 
 
+def test_rows_that_depend_on_their_steps_are_recorded_in_them() -> None:
+    """NTK-aware scaling by length: a cached key keeps the angle of the length at which it came."""
+    config = tiny_config(max_context=6, rope_scaling=ROPES["dynamic"])
+    model = random_model(config, dtype=np.float32)
+    golden = record(model, PROMPT, 3, detect=False)
+    truth = run(in_dtype(model, "float64"), golden.schedule)
+    assert golden.schedule.steps == (9, 1, 1, 1)
+    for name, array in golden.values.items():
+        np.testing.assert_allclose(array, truth[name], rtol=1e-6, atol=1e-7, err_msg=name)
+    assert golden.floor("logits", "float32") < 1e-5
+
+
 def test_the_decode_steps_may_be_one_call() -> None:
     schedule = Schedule.of(range(9), range(3), chunk=5)
     assert schedule.merged == Schedule(schedule.tokens, (5, 7))
@@ -298,6 +311,20 @@ def test_bfloat16_is_emulated_by_rounding_to_even() -> None:
     values = np.array([1, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-7, np.inf, -3.3], np.float32)
     expected = [1, 1, 1 + 2**-6, 1 + 2**-7, np.inf, -3.296875]
     np.testing.assert_array_equal(round_to_bfloat16(values), np.array(expected, np.float32))
+
+
+def test_float16_is_rounded_as_numpy_rounds_it() -> None:
+    random = np.random.default_rng(0)
+    bits = random.integers(0, 1 << 32, 1 << 20, np.uint32)  # NaNs, infinities, subnormals: all
+    near = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    near = near[np.isfinite(near)]
+    halfway = near[:-1] + np.diff(near) / 2
+    for x in (bits.view(np.float32), near, halfway, random.standard_normal((3, 5))[:, ::2]):
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = np.asarray(x, np.float32).astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(round_to_float16(x), expected)
+        signs = np.signbit(expected) == np.signbit(round_to_float16(x))
+        assert (signs | np.isnan(expected)).all()
 
 
 def test_an_emulated_run_stores_nothing_finer_than_its_format() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from numpy_llama.golden.replay.metrics import relative_rms, tap_error
+from numpy_llama.golden.replay.override import change_layers
 from numpy_llama.golden.replay.precision import MEASURED, UNIT_ROUNDOFF, BFloat16, in_dtype
 from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.schedule import Schedule
@@ -101,6 +102,18 @@ def test_frequencies_in_float32_are_nearly_those_of_float64(rope: str) -> None:
     assert single.dtype == np.float32 and same == magnitude
     assert np.abs(single / exact - 1).max() < 2.0**-20
     assert not np.array_equal(single, exact.astype(np.float32))
+
+
+def test_layers_are_converted_once_unless_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    conversions = []
+    counted = change_layers(MODEL, lambda layer, i: conversions.append(i) or layer)
+    expected = [run(variant, SCHEDULE)["logits"] for variant in variants(counted, "bfloat16")]
+    assert conversions == [0, 1]
+    monkeypatch.setattr("numpy_llama.golden.replay.variants.HELD", 0)
+    again = [run(variant, SCHEDULE)["logits"] for variant in variants(counted, "bfloat16")]
+    assert len(conversions) == 2 + 3 * len(SCHEDULE.steps) * 2
+    for one, other in zip(expected, again, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_way_keeps_what_else_was_changed() -> None:

@@ -46,9 +46,18 @@ def round_to_bfloat16(x: np.ndarray) -> np.ndarray:
 
 
 def round_to_float16(x: np.ndarray) -> np.ndarray:
-    """Each value to the nearest float16, kept as float32; beyond 65504 it is infinite, as there."""
-    with np.errstate(over="ignore"):
-        return np.asarray(x, np.float32).astype(np.float16).astype(np.float32)
+    """Each value to the nearest float16, ties to even, kept as float32; beyond 65504 infinite.
+
+    Beside m = 1.5 · 2¹³ · 2ᵉ, float32 has no digits below those that float16 has of a number of
+    the exponent e: x + m - m is rounded. Several times faster than NumPy's conversion.
+    """
+    x = np.asarray(x, np.float32)
+    with np.errstate(invalid="ignore"):  # of NaN, which stays NaN
+        power = (x.view(np.uint32) & np.uint32(0x7F800000)).view(np.float32)  # 2ᵉ
+        m = np.clip(power, np.float32(2.0**-14), np.float32(2.0**16)) * np.float32(1.5 * 2**13)
+        rounded = np.abs((x + m) - m)
+        rounded[rounded > 65504] = np.inf
+    return np.copysign(rounded, x)
 
 
 # Operations whose result a narrow implementation stores. What is not here is the inside of a

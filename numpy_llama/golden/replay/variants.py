@@ -15,12 +15,15 @@ import numpy as np
 
 from ...attention import attend, causal_mask
 from ...config import LlamaConfig
+from ...formats.checkpoint import expected_shapes
 from ...model import Llama
 from ...rope import base_frequencies
 from ...rope_scaling import frequencies, llama3_frequencies
 from ...taps import Tap, no_tap
 from .override import override
 from .precision import BFloat16, Float16, Narrow, Ways, in_dtype, rotations_in_float32
+
+HELD = 1 << 28  # weights: 1 GiB as float32
 
 # — other orders —
 
@@ -38,8 +41,8 @@ def product_spread(ratio: float) -> Callable[[np.ndarray, np.ndarray], np.ndarra
 
     def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         order = spread(a.shape[-1], ratio)
-        columns = b.swapaxes(-1, -2)[..., order]  # of a weight, which is (out, in): along its rows
-        return a[..., order] @ columns.swapaxes(-1, -2)
+        columns = b.swapaxes(-1, -2).take(order, -1)  # a weight is (out, in): along its rows
+        return a.take(order, -1) @ columns.swapaxes(-1, -2)
 
     return product
 
@@ -136,6 +139,17 @@ def beginning_with(model: Llama, kind: type[np.ndarray]) -> Llama:
     return dataclasses.replace(model, weights=weights)
 
 
+def held(model: Llama) -> Llama:
+    """The model, its layers converted once for all ways; not those of a large one."""
+    w = model.weights
+    sizes = sum(math.prod(shape) for _, shape in expected_shapes(model.config))
+    if sizes > HELD:
+        return model
+    return dataclasses.replace(
+        model, weights=dataclasses.replace(w, layers=[w.layers[i] for i in range(len(w.layers))])
+    )
+
+
 def way(
     model: Llama,
     kind: type[Float32] | type[Narrow],
@@ -155,12 +169,13 @@ def variants(model: Llama, dtype: str) -> Iterator[Llama]:
     Few, and measured to be enough: tests/oracle/test_right_programs.py, docs/golden.md.
     """
     model = in_dtype(model, dtype)
-    yield model
     if dtype == "float32":
+        yield model
         yield way(model, Float32, IN_TURN)
         yield way(model, Float32, APART, attend_unnormalised)
         yield way(model, Float32, FURTHER)
         return
-    kind = BFloat16 if dtype == "bfloat16" else Float16
+    model, kind = held(model), BFloat16 if dtype == "bfloat16" else Float16
+    yield model
     yield way(model, kind, IN_TURN)
     yield way(model, kind, FURTHER, attend_unnormalised, stored=ONLY_SUMS)
