@@ -46,6 +46,7 @@ class Detection:
     visible: bool
     tap: str  # the first that shows it; of an invisible one, the nearest to showing it
     ratio: float
+    logits: float | None = None  # how many floors it is in the logits; older goldens do not say
 
 
 @dataclass(frozen=True)
