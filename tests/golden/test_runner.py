@@ -155,6 +155,11 @@ BROKEN = {
     "pass": "wrote nothing",
     "import sys; open(sys.argv[1] + '.npy', 'wb').write(b'x' * 9)": "out.npy",
     "import sys; open(sys.argv[1], 'wb').write(b'x' * 9)": "no float32 values",
+    "import sys; open(sys.argv[1], 'wb')": "could not be judged: ",
+    "import sys; open(sys.argv[1] + '.npz', 'wb')": "out.npz: is empty",
+    "import sys, numpy; numpy.save(sys.argv[1], numpy.zeros((0, 53)))": "holds no values",
+    "import sys; open(sys.argv[1], 'w').write('{\"logits\": [')": "is not JSON",
+    "import sys; open(sys.argv[1], 'w').write('{\"logits\": {\"first\": []}}')": "holds no values",
     "import sys; [open(sys.argv[1] + x, 'w') for x in ('.npy', '.bin')]": "left 2 files",
 }
 

@@ -42,9 +42,9 @@ def narrower_than_declared(array: np.ndarray, dtype: str) -> str:
     """A hint, where all values could be of a narrower format than what was declared."""
     if dtype not in ("float32", "float64"):
         return ""
-    if np.array_equal(array, round_to_bfloat16(array)):
-        return "all its values are bfloat16: was that to be declared?"
     with np.errstate(over="ignore"):
+        if np.array_equal(array, round_to_bfloat16(array)):
+            return "all its values are bfloat16: was that to be declared?"
         half = np.array_equal(array, array.astype(np.float16).astype(array.dtype))
     return "all its values are float16: was that to be declared?" if half else ""
 

@@ -183,7 +183,7 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
             name_mistakes=name_mistakes,
         )
     except (LlamaError, OSError) as error:
-        return Result(entry.name, "failed", seconds, str(error))
+        return Result(entry.name, "failed", seconds, f"could not be judged: {error}")
     return Result(entry.name, report.summary, seconds, sentence(report), report)
 
 
