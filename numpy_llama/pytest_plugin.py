@@ -67,11 +67,12 @@ class Golden:
     def record_again(self, model: str | None = None) -> None:
         """Record the same prompt and the same taps anew, from the golden's model."""
         from .golden.record.record import record
+        from .golden.record.source import path_of
         from .loading.weights import load_model
         from .store.find import find_model
 
         old = self.bundle
-        schedule, name = old.schedule, model or old.source
+        schedule, name = old.schedule, model or path_of(old.source, old.place)
         new = record(
             load_model(find_model(name)),
             schedule.tokens[: schedule.prompt],

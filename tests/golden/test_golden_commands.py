@@ -164,6 +164,73 @@ def test_what_cannot_be_judged_exits_2_in_one_sentence(tmp_path, case):
     assert result.stderr.startswith("Error: ")
 
 
+EMPTY = {name: b"" for name in ("e.npy", "e.npz", "e.safetensors", "e.json", "e.txt", "e.bin")}
+ODD = EMPTY | {
+    "first.json": b'{"logits": {"first": []}}',
+    "last.json": b'{"logits": {"last": [[]]}}',
+    "list.json": b"[]",
+    "lists.json": b'{"logits": [[]]}',
+    "null.json": b'{"logits": null}',
+    "ragged.json": b'{"logits": [[1, 2], [3]]}',
+    "number.json": b"3",
+    "deep.json": b"[" * 5000,
+    "twice.json": b'{"logits": [1], "logits": [2]}',
+    "nan.json": b'{"logits": [NaN]}',
+    "parts.json": b'{"logits": {}}',
+    "ids.json": b'{"tokens": "x"}',
+    "bytes.txt": b"\0\xff",
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_file_is_refused_in_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(ODD[name])
+    result = check(tmp_path / name)
+    assert result.exit_code == 2 and result.stdout == "", result.output
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+
+
+HUGE = {
+    "past float32": np.full((14, 1), 1e300),
+    "whose square is infinite": np.full((14, 1), 1e200),
+    "infinite": np.full((14, 1), np.inf, np.float32),
+    "not a number": np.full((14, 1), np.nan, np.float32),
+    "float32's largest": np.full((14, 1), np.finfo(np.float32).max),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("what", HUGE)
+def test_huge_values_are_judged_without_a_warning(tmp_path: Path, what: str, dtype: str) -> None:
+    logits = dump()["logits"]
+    values = np.where(np.arange(logits.size).reshape(logits.shape) % 5, logits, HUGE[what])
+    np.save(tmp_path / "d.npy", values.astype("f8" if dtype == "float64" else values.dtype))
+    result = check(tmp_path / "d.npy", "--dtype", dtype)
+    assert result.exit_code == 1 and result.stdout.startswith("DIVERGED"), result.output
+    assert result.stderr == ""
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"logits": {"sum": 1e154}}',
+        '{"logits": {"mean": 1e308}}',
+        '{"logits": {"first": [1e308, -1e308]}}',
+        "0: 1e39\n",  # and so on
+    ],
+)
+def test_huge_numbers_of_a_text_are_judged_without_a_warning(tmp_path: Path, text: str) -> None:
+    path = tmp_path / ("d.json" if text.startswith("{") else "d.txt")
+    if path.suffix == ".txt":
+        text = "".join(f"{i}{text[1:]}" for i in range(golden().config.vocab_size))
+    path.write_text(text)
+    result = check(path)
+    assert result.exit_code == 1 and result.stderr == "", result.output
+
+
 USAGE = {
     "a prompt and tokens": ["record", "-p", "a", "--tokens", "1", "-o", "x"],
     "nowhere to write": ["record", "-p", "a"],

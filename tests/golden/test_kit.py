@@ -16,7 +16,7 @@ from numpy_llama.config import LlamaConfig, RopeScaling
 from numpy_llama.errors import CheckpointError, ConfigError, InputError
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.gguf import write as gguf_writer
-from numpy_llama.golden import CATALOGUE, Schedule, load
+from numpy_llama.golden import CATALOGUE, Candidate, Schedule, check, load
 from numpy_llama.golden import run as run_model
 from numpy_llama.golden.kit.cases import CASES, Case
 from numpy_llama.golden.kit.coverage import coverage, table
@@ -232,6 +232,17 @@ def test_gguf_is_not_written_without_all_tensors(tmp_path: Path) -> None:
 
 
 # — the proof —
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_zeros_pass_no_case_at_no_dtype(kit: Path, dtype: str) -> None:
+    for entry in read_kit(kit):
+        golden = load(entry.golden)
+        zeros = {tap: np.zeros_like(array) for tap, array in golden.values.items()}
+        for values in (zeros, {"logits": zeros["logits"]}):
+            report = check(golden, Candidate(values, dtype), name_mistakes=False)
+            assert report.summary in ("diverged", "incomplete"), entry.name
+            assert report.summary == "diverged" or not report.judgeable, entry.name
 
 
 def test_every_fault_but_the_window_shows_in_some_quick_case(kit: Path) -> None:

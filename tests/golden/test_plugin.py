@@ -11,7 +11,7 @@ import pytest
 
 from numpy_llama.golden import load
 from numpy_llama.golden.record.bundle import signed
-from tests.golden.dumps import dump, folder, golden
+from tests.golden.dumps import dump, golden
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = """
@@ -42,9 +42,7 @@ def test_narrow(golden):
 @pytest.fixture
 def suite(tmp_path):
     """A directory with a test file, a golden beside it, and dumps."""
-    (tmp_path / "golden").mkdir()
-    for path in (folder() / "golden").iterdir():
-        (tmp_path / "golden" / path.name).write_bytes(path.read_bytes())
+    golden().save(tmp_path / "golden")  # not copied: its model stays where it is
     np.savez(tmp_path / "right.npz", **dump())
     np.savez(tmp_path / "wrong.npz", **dump("relu"))
     np.savez(tmp_path / "narrow.npz", **dump(dtype="bfloat16"))

@@ -1,9 +1,11 @@
 """Recording: the same bits everywhere, floors that were measured, and files that are whole."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from numpy_llama.errors import InputError, LlamaError, NumericError
 from numpy_llama.golden.record.bundle import Bundle, load, signed
 from numpy_llama.golden.record.fingerprint import weights_sha256
 from numpy_llama.golden.record.record import continue_greedily, record, select_taps
+from numpy_llama.golden.record.reference import load_reference
 from numpy_llama.golden.record.show import describe
+from numpy_llama.golden.record.source import seen_from
 from numpy_llama.golden.replay.metrics import relative_rms, tap_error
 from numpy_llama.golden.replay.precision import (
     MEASURED,
@@ -25,10 +29,12 @@ from numpy_llama.golden.replay.precision import (
 )
 from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.schedule import Schedule
+from numpy_llama.loading.weights import load_model
 from numpy_llama.model import Llama
 from numpy_llama.taps import tap_names
 from tests.golden.recorded_bits import lawful, recorded_by_a_child, ulps_apart
 from tests.models import ROPES, random_model, random_tokens, tiny_config
+from tests.tiny import write_tiny_model
 
 CONFIG = tiny_config(n_layers=2)
 MODEL = random_model(CONFIG, dtype=np.float32)
@@ -98,7 +104,7 @@ def test_a_saved_golden_is_loaded_as_it_was(golden: Bundle, tmp_path: Path) -> N
     golden.save(tmp_path / "g")
     loaded = load(tmp_path / "g")
     for field in dataclasses.fields(Bundle):
-        if field.name != "values":
+        if field.name not in ("values", "place"):
             assert getattr(loaded, field.name) == getattr(golden, field.name), field.name
     assert list(loaded.values) == list(golden.values)
     for name in golden.values:
@@ -362,3 +368,62 @@ def test_bits_that_differ_are_seen() -> None:
 
 def test_every_measured_dtype_is_in_a_golden(golden: Bundle) -> None:
     assert set(golden.floors) == set(golden.logit_noise) == set(MEASURED)
+
+
+# — where its model is —
+
+
+def moved_tree(path: Path) -> Path:
+    """A model with a golden of it, recorded with paths relative to another directory, moved."""
+    write_tiny_model(path / "a" / "models" / "tiny")
+    tiny = load_model(path / "a" / "models" / "tiny")
+    with contextlib.chdir(path / "a"):
+        record(tiny, PROMPT, 0, taps=("logits",), source="models/tiny", detect=False).save("g/once")
+    return (path / "a").rename(path / "b") / "g" / "once"
+
+
+def test_a_golden_finds_its_model_relative_to_itself(tmp_path: Path) -> None:
+    there = moved_tree(tmp_path)
+    bundle = load(there)
+    assert bundle.source == "../../models/tiny"
+    assert weights_sha256(load_reference(bundle)) == bundle.weights_sha256
+    with contextlib.chdir(there.parent):
+        assert load_reference(load("once")).config == bundle.config
+    bundle.save(tmp_path / "c")  # elsewhere, it is another path to the same model
+    assert load(tmp_path / "c").source == "../b/models/tiny"
+
+
+def test_an_older_golden_names_its_model_from_the_caller_s_directory(tmp_path: Path) -> None:
+    there = moved_tree(tmp_path)
+    about = json.loads((there / "golden.json").read_text()) | {"source": "models/tiny"}
+    (there / "golden.json").write_text(json.dumps(signed(about)))
+    with pytest.raises(InputError, match="models/tiny"):
+        load_reference(load(there))
+    with contextlib.chdir(tmp_path / "b"):
+        assert load_reference(load("g/once")).config == load("g/once").config
+
+
+def test_a_name_stays_a_name(tmp_path: Path) -> None:
+    assert seen_from(tmp_path / "g", "smollm2-135m") == "smollm2-135m"
+    assert seen_from(tmp_path / "g", "") == ""
+    assert seen_from(Path("/nowhere/g"), str(tmp_path)) == str(tmp_path)  # only the root in common
+    assert seen_from(tmp_path, str(tmp_path)) == "./."
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_every_moment_a_golden_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.golden.killed_record", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    assert int(child.stdout) >= 12
+
+
+def test_saving_removes_no_file_that_is_not_its_own(golden: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "golden-v2.safetensors").write_bytes(b"a user's")
+    golden.save(tmp_path)
+    assert (tmp_path / "golden-v2.safetensors").read_bytes() == b"a user's"

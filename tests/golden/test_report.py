@@ -40,12 +40,12 @@ def test_a_fault_is_named_before_the_table():
     assert lines[0].startswith("DIVERGED at float32, 61 of 61 taps given, ")
     assert "the first is layers.0.q_rot from row 11 (decode): " in lines[0]
     assert "layers.0.q_rot is off by" in lines[1] and "candidate's own layers.0.q" in lines[1]
-    assert lines[3] == "DIAGNOSIS: decode-position-plus-1"
+    assert lines[6] == "DIAGNOSIS: decode-position-plus-1"
     fault = CATALOGUE["decode-position-plus-1"]
     for said in (fault.sentence, fault.mathematics, fault.fix):
-        assert any(said in line for line in lines[:12])
-    assert any("runner-up" in line and "floors off" in line for line in lines[:12])
-    assert any("tried" in line for line in lines[:12])
+        assert any(said in line for line in lines[:15])
+    assert any("runner-up" in line and "floors off" in line for line in lines[:15])
+    assert any("tried" in line for line in lines[:15])
 
 
 def test_the_table_folds_layers():
@@ -145,7 +145,7 @@ def test_the_keys_of_the_json_are_documented_and_stay():
     assert list(as_json(report_of())) == [
         "version", "summary", "exit_code", "dtype", "first_divergent", "first_bad_operation",
         "diagnosis", "logits", "greedy", "taps", "scalars", "isolated", "required", "unknown",
-        "notes",
+        "notes", "judgeable", "not_excluded",
     ]  # fmt: skip
 
 
@@ -191,3 +191,71 @@ def test_the_page_is_whole_and_needs_nothing_else():
     right = next(cell for cell in cells if cell["title"].startswith("layers.0.q:"))
     assert "divergent" in first["title"] and first["style"] != right["style"]
     assert "decode-position-plus-1" in page.text and "<b>dump</b>" in page.text
+
+
+def test_three_values_at_the_worst_place_are_shown_beside_what_they_should_be() -> None:
+    report = report_of("decode-position-plus-1")
+    first = report.first_divergent
+    assert first is not None and first.worst is not None
+    lines = as_text(report).splitlines()
+    at = lines.index(f"furthest off in {first.tap} at [{', '.join(map(str, first.worst))}]")
+    row, head, start = first.worst
+    got = dump("decode-position-plus-1")[first.tap][row, head, start : start + 3]
+    want = golden().values[first.tap][row, head, start : start + 3]
+    assert lines[at + 1].split() == ["yours", *(f"{x:.6g}" for x in got.tolist())]
+    assert lines[at + 2].split() == ["should", "be", *(f"{x:.6g}" for x in want.tolist())]
+    assert abs(float(got[0]) - float(want[0])) == first.max_abs
+
+
+def test_a_pass_says_what_its_dtype_hides() -> None:
+    """With all taps and with logits alone; at bfloat16 ε is among it."""
+    bundle, fewer = golden(), 0
+    for taps in (list(bundle.values), ["logits"]):
+        values = {tap: dump(dtype="bfloat16")[tap] for tap in taps}
+        report = compare(bundle, Candidate(values, "bfloat16"))
+        hidden = {one.fault: one.ratio for one in report.not_excluded or ()}
+        assert report.summary == "passed" and "norm-eps-1e-6" in hidden
+        assert not any(CATALOGUE[fault].harmless for fault in hidden)
+        assert list(hidden.values()) == sorted(hidden.values(), reverse=True)
+        (line,) = (x for x in as_text(report).splitlines() if x.startswith("not excluded: "))
+        assert line.startswith(f"not excluded: {len(hidden)} known mistakes are too small")
+        assert all(fault in line for fault in list(hidden)[:3])
+        found = as_json(report)["not_excluded"]
+        assert {one["fault"]: one["ratio"] for one in found} == hidden
+        if taps == ["logits"]:  # so says a run of each, too
+            seen = {f: d["bfloat16"].logits for f, d in bundle.detectability.items()}
+            assert hidden.keys() == {
+                f for f, x in seen.items() if (x or 0) <= 10 and not CATALOGUE[f].harmless
+            }
+            assert len(hidden) > fewer
+        fewer = len(hidden)
+
+
+def test_what_was_not_measured_is_not_said() -> None:
+    """Some rows alone; an older golden, by logits alone; one without detectability."""
+    bundle, logits = golden(), dump()["logits"]
+    whole = Candidate({"logits": logits}, "float32")
+    assert compare(bundle, whole).not_excluded is not None
+    some = Candidate({"logits": logits[-1:]}, "float32", rows={"logits": [len(logits) - 1]})
+    assert compare(bundle, some).not_excluded is None
+    old = {
+        fault: {dtype: dataclasses.replace(d, logits=None) for dtype, d in of.items()}
+        for fault, of in bundle.detectability.items()
+    }
+    older = dataclasses.replace(bundle, detectability=old)
+    assert compare(older, whole).not_excluded is None
+    assert compare(older, Candidate(dump(), "float32")).not_excluded is not None
+    none = dataclasses.replace(bundle, detectability={})
+    assert compare(none, whole).not_excluded is None
+    assert "not excluded" not in as_text(compare(none, whole))
+
+
+def test_where_noise_is_as_large_as_the_logits_nothing_passes() -> None:
+    bundle = golden()
+    wide = {tap: (0.2,) * len(bundle.schedule.groups) for tap in bundle.values}
+    noisy = dataclasses.replace(bundle, floors={**bundle.floors, "bfloat16": wide})
+    for values in (dump(), {"logits": np.zeros_like(dump()["logits"])}):
+        report = compare(noisy, Candidate(values, "bfloat16"))
+        assert report.summary == "incomplete" and report.exit_code == 3 and not report.judgeable
+        assert "nothing can pass" in headline(report) and as_json(report)["judgeable"] is False
+    assert compare(noisy, Candidate(dump(), "float32")).summary == "passed"

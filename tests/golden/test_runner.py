@@ -1,5 +1,6 @@
 """`golden run`: right programs pass, wrong ones are named, and broken ones get a sentence."""
 
+import dataclasses
 import json
 import os
 import shlex
@@ -15,13 +16,13 @@ from click.testing import CliRunner, Result
 
 from numpy_llama.commands import main
 from numpy_llama.errors import InputError
-from numpy_llama.golden.compare.verdict import Diagnosis, Report, Suspect
+from numpy_llama.golden.compare.verdict import Diagnosis, Report, Suspect, TapVerdict
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.junit import junit
 from numpy_llama.golden.kit.kit import write_kit
 from numpy_llama.golden.kit.process import execute, filled, split_command
 from numpy_llama.golden.kit.run import Result as Judged
-from numpy_llama.golden.kit.run import find_output, kind_of_file
+from numpy_llama.golden.kit.run import find_output, kind_of_file, sentence
 from numpy_llama.golden.kit.score import exit_code, mistakes, score_line
 
 SOME = ("mha", "tiny-norms", "rope-dynamic", "one-token")
@@ -154,6 +155,11 @@ BROKEN = {
     "pass": "wrote nothing",
     "import sys; open(sys.argv[1] + '.npy', 'wb').write(b'x' * 9)": "out.npy",
     "import sys; open(sys.argv[1], 'wb').write(b'x' * 9)": "no float32 values",
+    "import sys; open(sys.argv[1], 'wb')": "could not be judged: ",
+    "import sys; open(sys.argv[1] + '.npz', 'wb')": "out.npz: is empty",
+    "import sys, numpy; numpy.save(sys.argv[1], numpy.zeros((0, 53)))": "holds no values",
+    "import sys; open(sys.argv[1], 'w').write('{\"logits\": [')": "is not JSON",
+    "import sys; open(sys.argv[1], 'w').write('{\"logits\": {\"first\": []}}')": "holds no values",
     "import sys; [open(sys.argv[1] + x, 'w') for x in ('.npy', '.bin')]": "left 2 files",
 }
 
@@ -320,3 +326,19 @@ def test_a_command_is_cut_as_a_shell_would() -> None:
     assert split_command("a 'b c' \"{out}\"", ("out",)) == ["a", "b c", "{out}"]
     with pytest.raises(InputError, match="typo"):
         split_command("a {typo}", ("out",))
+
+
+def test_a_case_that_is_not_passed_tells_its_worst_floors() -> None:
+    wrong = TapVerdict("layers.0.q", "divergent", 30.0, 1.0)
+    worse = TapVerdict("logits", "divergent", 2e6, 1.0)
+    report = Report("float32", (wrong, worse), diagnosis=Diagnosis("unexplained", tried=70))
+    said = "the worst is off by 2.0e+06 floors, at logits"
+    assert sentence(report).startswith("UNEXPLAINED: none of 70")
+    assert sentence(report).endswith(said)
+    suspects = (Suspect(("relu",), 1.0, "logits"), Suspect(("gelu",), 1.0, "logits"))
+    named = dataclasses.replace(report, diagnosis=Diagnosis("set", suspects))
+    assert sentence(named) == f"relu or gelu; {said}"
+    unsought = dataclasses.replace(report, diagnosis=None)
+    assert sentence(unsought) == f"{said}; no mistake was looked for"
+    shape = Report("float32", (TapVerdict("logits", "wrong shape"),))
+    assert sentence(shape) == "logits: wrong shape; no mistake was looked for"

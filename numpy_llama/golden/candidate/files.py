@@ -123,7 +123,8 @@ def read_text(path: Path, given: Given, name: str) -> None:
         if found is None or value is None or int(found[1]) != number:
             raise InputError(f"{path}: expected the line '{number}: VALUE', found {shown(line)}")
         values.append(value)
-    given.add(name, np.array(values, np.float32), "F32", str(path))
+    with np.errstate(over="ignore"):  # past float32 is infinite: it will be judged as such
+        given.add(name, np.array(values, np.float32), "F32", str(path))
     given.raw.add(name)
 
 
@@ -151,7 +152,8 @@ def parts_of(value: dict[str, Any], where: str) -> dict[str, Any]:
     if unknown or not value:
         raise InputError(f"{where}: has {shown(unknown)}; the parts are {', '.join(SCALARS)}")
     for part, number in value.items():
-        nested(number, f"{where} {part}")
+        if nested(number, f"{where} {part}").size == 0:
+            raise InputError(f"{where} {part}: holds no values: did the program end early?")
     return value
 
 

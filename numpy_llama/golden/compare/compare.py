@@ -10,6 +10,7 @@ from ..candidate.candidate import SCALARS, Candidate
 from ..record.bundle import Bundle
 from ..replay.metrics import first_bad_row, grade_of
 from ..replay.rows import rows_of
+from .excluded import not_excluded
 from .logits import compare_greedy, compare_logits
 from .scalars import compare_scalar
 from .verdict import Report, TapVerdict
@@ -119,6 +120,7 @@ def compare(golden: Bundle, candidate: Candidate, required: Sequence[str] = ("lo
         logits = compare_logits(golden, values["logits"], rows["logits"], dtype)
     greedy = candidate.greedy
     given = dict.fromkeys((*values, *candidate.scalars))
+    needed = expand_required(golden, required)
     return Report(
         dtype=dtype,
         taps=tuple(taps.values()),
@@ -127,5 +129,9 @@ def compare(golden: Bundle, candidate: Candidate, required: Sequence[str] = ("lo
         greedy=None if greedy is None else compare_greedy(golden, greedy, dtype),
         unknown=tuple(name for name in given if name not in golden.values),
         notes=candidate.notes,
-        required=expand_required(golden, required),
+        required=needed,
+        judgeable=all(  # ids are chosen from logits
+            golden.judgeable(dtype, "logits" if name == "greedy" else name) for name in needed
+        ),
+        not_excluded=not_excluded(golden, candidate, dtype),
     )

@@ -122,6 +122,14 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class NotExcluded:
+    """A known mistake that could be there unseen, and how many floors it makes at most."""
+
+    fault: str  # id of the catalogue
+    ratio: float
+
+
+@dataclass(frozen=True)
 class Report:
     """The judgement of one candidate."""
 
@@ -135,6 +143,8 @@ class Report:
     required: tuple[str, ...] = ()  # what had to be given, and judged right, to pass
     isolated: tuple[Isolated, ...] = ()  # filled in by `diagnose`
     diagnosis: Diagnosis | None = None
+    judgeable: bool = True  # False: of what is required, noise at this dtype may be as large itself
+    not_excluded: tuple[NotExcluded, ...] | None = None  # largest first; None: not measured
 
     @property
     def judged(self) -> list[TapVerdict]:
@@ -154,10 +164,15 @@ class Report:
 
     @property
     def summary(self) -> Summary:
-        """Diverged if anything did; passed if, besides, all that is required was given."""
+        """Diverged if anything did; passed if, besides, all that is required was given.
+
+        Where noise at this dtype may be as large as the values, nothing passes: zeros would.
+        """
         greedy = self.greedy.verdict if self.greedy else "missing"
         if self.first_divergent is not None or greedy == "divergent":
             return "diverged"
+        if not self.judgeable:
+            return "incomplete"
         given = {tap.tap for tap in self.judged} | ({"greedy"} if greedy != "missing" else set())
         return "passed" if given and given.issuperset(self.required) else "incomplete"
 

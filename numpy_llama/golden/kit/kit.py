@@ -80,7 +80,7 @@ def write_models(folder: Path, case: Case) -> tuple[dict[str, str], dict[str, st
     return held, not_held
 
 
-def record_case(model_path: Path, case: Case, source: str, detect: bool) -> Bundle:
+def record_case(model_path: Path, case: Case, detect: bool) -> Bundle:
     """The golden of the model that was written: so that what is read is what is judged."""
     return record(
         load_model(model_path),
@@ -88,17 +88,17 @@ def record_case(model_path: Path, case: Case, source: str, detect: bool) -> Bund
         case.decode,
         case.chunk,
         case.taps,
-        source=source,
+        source=str(model_path),
         detect=detect and not case.slow,
     )
 
 
-def write_case(kit: Path, case: Case, place: str, detect: bool) -> dict[str, Any]:
-    """All files of a case; returns its entry in the index. place: what the kit will be called."""
+def write_case(kit: Path, case: Case, detect: bool) -> dict[str, Any]:
+    """All files of a case; returns its entry in the index."""
     folder = kit / case.name
     folder.mkdir()
     held, not_held = write_models(folder, case)
-    bundle = record_case(folder / FORMATS["hf"], case, f"{place}/{held['hf']}", detect)
+    bundle = record_case(folder / FORMATS["hf"], case, detect)
     bundle.save(folder / "golden")
     tokens = bundle.schedule.tokens
     with writing(folder / "tokens.txt") as file:
@@ -131,7 +131,7 @@ def write_kit(
         entries = []
         for done, case in enumerate(cases):
             progress(done, len(cases), case.name)
-            entries.append(write_case(made, case, str(target), detect))
+            entries.append(write_case(made, case, detect))
         progress(len(cases), len(cases), "")
         write_json(made / KIT, {"version": VERSION, "cases": entries}, indent=1)
 

@@ -119,18 +119,29 @@ def complaint(ended: Ended, timeout: float) -> str:
 # — one case —
 
 
+def worst_floors(report: Report) -> str:
+    """How far off the worst is; where nothing could be measured, what is wrong instead."""
+    measured = [tap for tap in report.judged if tap.ratio is not None]
+    worst = max(measured, key=lambda tap: tap.ratio or 0.0, default=None)
+    if worst is not None:
+        at = "" if report.summary == "passed" else f", at {worst.tap}"
+        return f"the worst is off by {floors(worst.ratio)} floors{at}"
+    first = report.first_divergent
+    return f"{first.tap}: {first.verdict}" if first else "nothing was measured"
+
+
 def sentence(report: Report) -> str:
     """What a report comes to."""
+    found = report.diagnosis
     if report.summary == "passed":
-        worst = max((tap.ratio or 0.0 for tap in report.judged), default=0.0)
-        return f"the worst is off by {floors(worst)} floors"
-    found, first = report.diagnosis, report.first_divergent
-    if found is None and first is not None:
-        return f"{first.tap} is off by {floors(first.ratio)} floors; no mistake was looked for"
-    if found is None or report.summary == "incomplete":
+        return worst_floors(report)
+    if report.summary == "incomplete":
         return headline(report)
+    if found is None:
+        return f"{worst_floors(report)}; no mistake was looked for"
     names = [" + ".join(suspect.faults) for suspect in found.suspects]
-    return " or ".join(names) if names else diagnosis_title(found)
+    what = " or ".join(names) if names else diagnosis_title(found)
+    return f"{what}; {worst_floors(report)}"
 
 
 def values_for(entry: Entry, model: Path, folder: Path) -> dict[str, str]:
@@ -172,7 +183,7 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
             name_mistakes=name_mistakes,
         )
     except (LlamaError, OSError) as error:
-        return Result(entry.name, "failed", seconds, str(error))
+        return Result(entry.name, "failed", seconds, f"could not be judged: {error}")
     return Result(entry.name, report.summary, seconds, sentence(report), report)
 
 

@@ -2,12 +2,16 @@
 
 golden.json         what, of which model, how measured: all but the values
 golden.safetensors  the taps, float64 rounded to float32
+
+A golden that takes the place of another is there from one moment to the next: when its JSON is.
+Its values wait until then as golden-HASH.safetensors, and are found under that name too.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +23,18 @@ from ...config import LlamaConfig, RopeScaling
 from ...errors import InputError, LlamaError
 from ...formats.checkpoint import StoredTensor
 from ...formats.huggingface.safetensors import read_file, write_file
-from ...formats.storage.files import read_small, sha256_of, write_json
+from ...formats.storage.files import read_small, sha256_of, sync_directory, write_json
 from ...formats.storage.strict_json import parse_json, shown
 from ...taps import tap_names
 from ..replay.metrics import DIVERGENT, Groups, group_errors, relative_rms
 from ..replay.precision import MEASURED, UNIT_ROUNDOFF, check_dtype
 from ..replay.rows import rows_of, tap_shape
 from ..replay.schedule import Schedule
+from .source import path_of, seen_from
 
 VERSION = 2  # of 1, a floor is one number a tap, of one run: read, but to be recorded again
 JSON, VALUES = "golden.json", "golden.safetensors"
+UNNAMED = "golden-.safetensors"  # while its hash is not known
 MAX_JSON = 64 << 20
 MOST_VALUES = 1_000_000  # floors of hundreds of taps, each in dozens of chunks
 
@@ -40,6 +46,7 @@ class Detection:
     visible: bool
     tap: str  # the first that shows it; of an invisible one, the nearest to showing it
     ratio: float
+    logits: float | None = None  # how many floors it is in the logits; older goldens do not say
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,10 @@ class Bundle:
     margins: tuple[float, ...]  # per row: how far the largest logit is above the second
     detectability: Mapping[str, Mapping[str, Detection]]  # fault → dtype
     weights_sha256: str
-    source: str  # the model, as it was named when this was recorded
+    source: str  # the model: a path, relative to the golden, or a name; see source.py
     environment: Mapping[str, str]
     version: int = VERSION
+    place: Path | None = None  # the directory that this was read from
 
     def group_floors(self, tap: str, dtype: str) -> Groups:
         """The error of right programs at a dtype, in each group of rows; at least one rounding."""
@@ -116,20 +124,36 @@ class Bundle:
         return [(row, self.schedule.phase(row)) for row in rows]
 
     def save(self, directory: str | Path) -> None:
-        """Write both files into `directory`, the values first; what is there is replaced."""
+        """Write both files into `directory`. Ended at any point, it leaves the old golden or this.
+
+        The values go where no reader looks, the JSON that asks for them takes the place of the
+        old one, and then they get their name.
+        """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         tensors = [
             (name, "F32", array.shape, np.ascontiguousarray(array, np.float32))
             for name, array in self.values.items()
         ]
-        digest = write_file(directory / VALUES, tensors, {"format": "numpy_llama golden"})
-        write_json(directory / JSON, signed(self.as_json(digest)), indent=1)
+        digest = write_file(directory / UNNAMED, tensors, {"format": "numpy_llama golden"})
+        os.replace(directory / UNNAMED, waiting := directory / waiting_name(digest[:16]))
+        sync_directory(directory)  # on the disk before the JSON is: a power cut keeps no order
+        content = self.as_json(digest) | {"source": self.source_in(directory)}
+        write_json(directory / JSON, signed(content), indent=1)
+        os.replace(waiting, directory / VALUES)
+        for pattern in (UNNAMED, waiting_name("[0-9a-f]" * 16), ".golden*.partial"):
+            for left in directory.glob(pattern):  # by a run that was ended
+                left.unlink()
+        sync_directory(directory)
+
+    def source_in(self, directory: Path) -> str:
+        """How this names its model once it is in `directory`."""
+        return seen_from(directory, path_of(self.source, self.place))
 
     def as_json(self, values_sha256: str) -> dict[str, Any]:
         """All but the values."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del fields["values"]
+        del fields["values"], fields["place"]
         fields["config"] = dataclasses.asdict(self.config)
         fields["schedule"] = dataclasses.asdict(self.schedule)
         fields["detectability"] = {
@@ -139,6 +163,22 @@ class Bundle:
         rows = [{"position": p, "phase": phase} for p, phase in self.positions()]
         version = fields.pop("version")
         return {"version": version, **fields, "rows": rows, "values_sha256": values_sha256}
+
+
+def waiting_name(sha256: str) -> str:
+    """The file of a golden's values until its JSON is there."""
+    return f"golden-{sha256}.safetensors"
+
+
+def values_path(directory: Path, sha256: object) -> Path:
+    """The file of the values with this hash. Raises InputError if there is none."""
+    files = (directory / VALUES, directory / waiting_name(str(sha256)[:16]))
+    for path in files:
+        if path.is_file() and sha256_of(path) == sha256:
+            return path
+    if not files[0].is_file():
+        raise InputError(f"{files[0]}: does not exist")
+    raise InputError(f"{files[0]}: is not the file that {JSON} was written with")
 
 
 def text_of(content: dict[str, Any]) -> str:
@@ -187,13 +227,12 @@ def load(directory: str | Path) -> Bundle:
         raise InputError(f"{path}: is not a whole golden: {type(wrong).__name__} {wrong}") from None
     except LlamaError as wrong:
         raise InputError(f"{path}: {wrong}") from None
-    if sha256_of(directory / VALUES) != content.get("values_sha256"):
-        raise InputError(f"{directory / VALUES}: is not the file that {JSON} was written with")
-    values = read_values(directory / VALUES, fields["config"], len(fields["schedule"].tokens))
+    stored = values_path(directory, content.get("values_sha256"))
+    values = read_values(stored, fields["config"], len(fields["schedule"].tokens))
     for dtype, floors in fields["floors"].items():
         if lacking := [tap for tap in values if tap not in floors]:
             raise InputError(f"{path}: has no floor of {lacking[0]} at {dtype}")
-    return Bundle(values=values, **fields)
+    return Bundle(values=values, place=directory, **fields)
 
 
 def parse_fields(content: dict[str, Any]) -> dict[str, Any]:

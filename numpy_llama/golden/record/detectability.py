@@ -36,10 +36,8 @@ def detection(errors: Mapping[str, Groups], bundle: Bundle, dtype: str) -> Detec
     ratios = {tap: min(bundle.in_floors(tap, of, dtype), MOST) for tap, of in errors.items()}
     order = [tap for tap in tap_names(bundle.config.n_layers) if tap in ratios]
     first = next((tap for tap in order if ratios[tap] > DIVERGENT), None)
-    if first is not None:
-        return Detection(True, first, ratios[first])
-    nearest = max(order, key=lambda tap: ratios[tap])
-    return Detection(False, nearest, ratios[nearest])
+    shown = first or max(order, key=lambda tap: ratios[tap])
+    return Detection(first is not None, shown, ratios[shown], ratios["logits"])
 
 
 def detectability(

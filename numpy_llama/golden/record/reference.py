@@ -6,6 +6,7 @@ from ...model import Llama
 from ...store.find import find_model
 from .bundle import Bundle
 from .fingerprint import weights_sha256
+from .source import path_of
 
 
 def check_model(bundle: Bundle, model: Llama, name: str) -> Llama:
@@ -22,11 +23,12 @@ def check_model(bundle: Bundle, model: Llama, name: str) -> Llama:
 
 
 def load_reference(bundle: Bundle, source: str | None = None) -> Llama:
-    """The golden's model in float32, from `source` or from where it was when it was recorded.
+    """The golden's model in float32, from `source` or from where the golden says that it is.
 
-    Raises InputError where there is none, or another one.
+    A path in the golden is relative to the golden. Raises InputError where there is none, or
+    another one.
     """
-    name = source or bundle.source
+    name = source or path_of(bundle.source, bundle.place)
     if not name:
         raise InputError("the golden does not say which model it is of: name it with -m")
     return check_model(bundle, load_model(find_model(name)), name)

@@ -68,5 +68,9 @@ def as_json(report: Report) -> dict[str, Any]:
             "required": list(report.required),
             "unknown": list(report.unknown),
             "notes": list(report.notes),
+            "judgeable": report.judgeable,
+            "not_excluded": None
+            if report.not_excluded is None
+            else [dataclasses.asdict(one) for one in report.not_excluded],
         }
     )

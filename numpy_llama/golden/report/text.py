@@ -98,6 +98,11 @@ def headline(report: Report) -> str:
         return f"PASSED {judged}, the worst is off by {floors(worst)} floors"
     first = report.first_divergent
     if report.summary == "incomplete":
+        if not report.judgeable:
+            return (
+                f"INCOMPLETE {judged}: this dtype's noise may be as large as the values "
+                "themselves, so that nothing can pass here: compute in float32"
+            )
         if given := given or len(report.scalars):
             lacking = ", ".join(name for name in report.required if not was_given(report, name))
             return f"INCOMPLETE {judged}: what was given is right, but there is no {lacking}"
@@ -109,6 +114,16 @@ def headline(report: Report) -> str:
     where = f" from row {first.first_bad_row} ({first.phase})" if first.phase else ""
     part = f" ({first.part})" if first.part else ""
     return f"DIVERGED {judged}, {bad} wrong, the first is {first.tap}{part}{where}: {off}"
+
+
+def about_not_excluded(report: Report) -> list[str]:
+    """Of what passed, which known mistakes could be there all the same: how many, and the worst."""
+    if report.summary != "passed" or not report.not_excluded:
+        return []
+    worst = [f"{one.fault} ({floors(one.ratio)} floors)" for one in report.not_excluded]
+    are = "mistake is" if len(worst) == 1 else "mistakes are"
+    what = f"{len(worst)} known {are} too small to be seen at {report.dtype} in what was given"
+    return [f"not excluded: {what}: {listed(worst, 3)}"]
 
 
 def was_given(report: Report, name: str) -> bool:
@@ -141,6 +156,24 @@ def between(report: Report) -> list[str]:
         return []
     start = f"{right[-1]}, which is right," if right else "the tokens"
     return [f"it goes wrong somewhere between {start} and {first.tap}: more taps tell where"]
+
+
+def numbers(values: Iterable[float]) -> str:
+    """A few values below each other's: six digits, each in a column of its own."""
+    return " ".join(f"{value:>13.6g}" for value in values)
+
+
+def about_values(report: Report) -> list[str]:
+    """What the candidate has at the worst place of the first wrong tap, and what it should be."""
+    first = report.first_divergent
+    if first is None or first.worst is None or not first.got:
+        return []
+    where = ", ".join(map(str, first.worst))
+    return [
+        f"furthest off in {first.tap} at [{where}]",
+        f"    yours     {numbers(first.got)}",
+        f"    should be {numbers(first.expected)}",
+    ]
 
 
 def about_logits(logits: LogitsVerdict) -> list[str]:
@@ -192,7 +225,8 @@ def footnotes(report: Report) -> list[str]:
 
 def as_text(report: Report) -> str:
     """The report for people: verdict, first wrong operation, diagnosis, then the table."""
-    lines = [headline(report), *operation(report)]
+    lines = [headline(report), *about_not_excluded(report), *operation(report)]
+    lines += about_values(report)
     if report.diagnosis is not None:
         lines += about_diagnosis(report.diagnosis)
     if any(tap.verdict != "missing" for tap in report.taps):
