@@ -280,7 +280,7 @@ def test_every_shade_has_a_style_and_a_place_in_the_legend():
     (legend,) = [text for attrs, text in page.all("ul") if attrs["class"] == "legend"]
     for name, most in SHADES:
         assert re.search(rf"^\.{name} {{|[ }}]\.{name} {{", STYLE, re.MULTILINE)
-        assert f"{most:,g}" in legend or most == float("inf")
+        assert f"{most:,.0f}" in legend or most == float("inf")
 
 
 @pytest.mark.parametrize("verdict", ["not finite", "wrong shape", "wrong dtype", "missing"])

@@ -130,7 +130,7 @@ def legend() -> str:
     starts = [0.0, *(most for _, most in SHADES)]
     items = []
     for (name, most), start in zip(SHADES, starts, strict=False):
-        end = f"above {start:,g}" if most == float("inf") else f"{start:,g} – {most:,g}"
+        end = f"above {start:,.0f}" if most == float("inf") else f"{start:,.0f} – {most:,.0f}"
         said = {"ok": f"noise, up to {most:g}", "suspicious": f"suspicious, up to {most:g}"}
         items.append(f'<li><span class="{name}">{said.get(name, end)}</span></li>')
     items.append('<li><span class="missing">– not given</span></li>')
