@@ -15,13 +15,17 @@ from numpy_llama.golden.diff.align import distance, row_distances
 from numpy_llama.golden.diff.diff import ROUNDOFF, SPREAD, diff, limit
 from numpy_llama.golden.diff.text import as_json, as_text
 from numpy_llama.golden.diff.truth import floors_of
+from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.replay.replay import run as replay
 from numpy_llama.golden.replay.rows import row_axis
+from numpy_llama.golden.replay.schedule import Schedule
 from numpy_llama.golden.replay.variants import variants
 from numpy_llama.loading.weights import load_model
+from numpy_llama.model import Llama
 from numpy_llama.rope import half_split
 from numpy_llama.taps import tap_axes, tap_names
 from tests.golden.dumps import dump, folder, golden, write_npy
+from tests.models import weights_of
 
 TOKENS = golden().schedule.tokens
 
@@ -337,3 +341,25 @@ def test_the_keys_of_the_json():
 def test_a_reader_need_not_know_how_many_layers_there_are():
     found = read_candidate({"layers.77.q": np.ones((2, 3), np.float32)})
     assert list(found.values) == ["layers.77.q"] and not found.notes
+
+
+QUICK = {case.name: case for case in CASES if not case.slow}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_rule_of_the_limit_holds_on_the_kit(name):
+    """As docs/golden.md says: 36 and 9 times √t at most, but where a softmax amplifies."""
+    case = QUICK[name]
+    model = Llama(case.config, weights_of(case.config, case.tensors()))
+    schedule = Schedule.of(case.tokens)
+    for dtype, most in (("float32", 36), ("bfloat16", 9.1)):
+        one, *others = (Candidate(replay(v, schedule), dtype) for v in variants(model, dtype))
+        worst = 0.0
+        for other in others:
+            for tap in diff(one, other).taps:
+                t = tap_names(case.config.n_layers).index(tap.tap) + 1
+                worst = max(worst, tap.most / np.sqrt(t))
+        if name == "large-norms" and dtype == "float32":
+            assert worst > SPREAD[dtype]
+        elif name != "large-norms":
+            assert worst <= most, dtype
