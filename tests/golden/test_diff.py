@@ -363,3 +363,12 @@ def test_the_rule_of_the_limit_holds_on_the_kit(name):
             assert worst > SPREAD[dtype]
         elif name != "large-norms":
             assert worst <= most, dtype
+
+
+@pytest.mark.parametrize("fault", ["norm-eps-1e-6", "norm-eps-zero", "norm-twice"])
+def test_a_small_fault_hides_below_the_rule_in_logits_alone_but_not_from_the_model(fault):
+    wrong = {"logits": dump(fault)["logits"]}
+    assert compare(wrong).summary == "alike"
+    found = compare(wrong, floors=floors())
+    assert found.summary == "differ" and found.nearer == "first"
+    assert diff(candidate(), candidate(fault)).summary == "differ"  # with all taps
