@@ -14,6 +14,7 @@ from .convert import convert
 from .errors import one_sentence
 from .generate import generate
 from .golden import golden
+from .golden_diff import diff
 from .golden_kit import kit, run
 from .info import info
 from .logits import logits
@@ -51,7 +52,7 @@ def main() -> None:
 for command in (generate, chat, logits, tokenize, info, convert, pull, golden):
     main.add_command(command)
 
-for command in (kit, run):
+for command in (kit, run, diff):
     golden.add_command(command)
 
 

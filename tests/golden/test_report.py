@@ -13,10 +13,12 @@ from numpy_llama.golden import Candidate, Report, check
 from numpy_llama.golden.compare.verdict import Diagnosis, Suspect, TapVerdict
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.replay.metrics import floors
-from numpy_llama.golden.report.html import as_html
+from numpy_llama.golden.report.html import as_html, short
 from numpy_llama.golden.report.json import as_json
-from numpy_llama.golden.report.text import as_text, folded, headline
+from numpy_llama.golden.report.style import SHADES, STYLE, shade_of
+from numpy_llama.golden.report.text import as_text, folded, headline, kind_of
 from numpy_llama.loading.weights import load_model
+from numpy_llama.taps import TAPS
 from tests.golden.dumps import compare, dump, folder, golden
 
 
@@ -157,40 +159,156 @@ def test_json_has_no_infinity():
 
 
 class Page(HTMLParser):
-    """Counts what a page is made of; VOID elements have no end."""
+    """What a page is made of: its elements with their text, in order; meta has no end."""
 
-    def __init__(self):
+    def __init__(self, text):
         super().__init__()
         self.open, self.seen, self.text = [], [], ""
+        self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
+        self.seen.append([tag, dict(attrs), ""])
         if tag != "meta":
-            self.open.append(tag)
+            self.open.append(self.seen[-1])
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        assert self.open.pop()[0] == tag
 
     def handle_data(self, data):
         self.text += data
+        for element in self.open:
+            element[2] += data
+
+    def all(self, tag):
+        return [(attrs, text) for name, attrs, text in self.seen if name == tag]
+
+    def cells(self):
+        """The cells of the map, which alone have a title, by their tap."""
+        return {a["title"].split(":")[0]: (a, text) for a, text in self.all("td") if "title" in a}
+
+
+def page_of(report):
+    return Page(as_html(report, golden(), "<b>dump</b>"))
 
 
 def test_the_page_is_whole_and_needs_nothing_else():
-    report = report_of("decode-position-plus-1")
-    page = Page()
-    text = as_html(report, golden(), "<b>dump</b>")
-    page.feed(text)
+    text = as_html(report_of("decode-position-plus-1"), golden(), "<b>dump</b>")
+    page = Page(text)
     assert page.open == []
-    tags = {tag for tag, _ in page.seen}
+    tags = {tag for tag, _, _ in page.seen}
     assert not tags & {"script", "link", "img", "iframe", "b"}
-    assert not any({"src", "href", "onclick"} & attrs.keys() for _, attrs in page.seen)
-    assert "url(" not in text and "@import" not in text
-    cells = [attrs for tag, attrs in page.seen if tag == "td"]
-    assert len(cells) == 61
-    first = next(cell for cell in cells if cell["title"].startswith("layers.0.q_rot"))
-    right = next(cell for cell in cells if cell["title"].startswith("layers.0.q:"))
-    assert "divergent" in first["title"] and first["style"] != right["style"]
-    assert "decode-position-plus-1" in page.text and "<b>dump</b>" in page.text
+    assert not any({"src", "href", "onclick"} & attrs.keys() for _, attrs, _ in page.seen)
+    assert not re.search(r"http|src=|url\(|@import", text)
+    assert "<b>dump</b>" in page.text
+
+
+def test_the_page_says_the_diagnosis_before_the_map():
+    page = page_of(report_of("decode-position-plus-1"))
+    fault = CATALOGUE["decode-position-plus-1"]
+    before = page.text[: page.text.index("Floors by tap and layer")]
+    for said in (f"DIAGNOSIS: {fault.id}", fault.sentence, fault.mathematics, fault.fix):
+        assert said in before
+    tap = next(tap for tap in report_of(fault.id).taps if tap.tap == "layers.0.q_rot")
+    for value in (*tap.got, *tap.expected):
+        assert f"{value:.9g}" in before
+
+
+def test_the_first_wrong_operation_is_marked_on_the_map():
+    page = page_of(report_of("decode-position-plus-1"))
+    marked = [tap for tap, (attrs, _) in page.cells().items() if "first" in attrs["class"]]
+    assert marked == ["layers.0.q_rot"]
+    attrs, text = page.cells()["layers.0.q_rot"]
+    assert text.startswith("▸") and "first wrong operation" in text and "d7" in attrs["class"]
+    assert "▸ q_rot" in [text for attrs, text in page.all("th") if attrs.get("class") == "here"]
+
+
+def test_without_its_inputs_no_operation_is_marked_as_wrong():
+    page = page_of(report_of("relu", taps=("logits",)))
+    attrs, text = page.cells()["logits"]
+    assert "first" in attrs["class"] and "first wrong tap of those given" in text
+    assert "first wrong operation" not in page.text
+    assert page.cells()["embed"][1] == "–"
+    assert not any("first" in attrs["class"] for attrs, _ in page_of(report_of()).cells().values())
+
+
+def test_every_cell_of_the_map_is_text_under_numbered_layers():
+    report = report_of("decode-position-plus-1")
+    page = page_of(report)
+    cells = page.cells()
+    assert list(cells) == [
+        f"layers.{i}.{kind}" if layered else kind for kind, layered, i in order()
+    ]
+    for tap in report.taps:
+        assert short(tap.ratio) in cells[tap.tap][1]
+    heads = [(attrs["scope"], text) for attrs, text in page.all("th")]
+    start = heads.index(("col", "layer"))
+    assert heads[start + 1 : start + 4] == [("col", "0"), ("col", "1"), ("col", "2")]
+    assert ("row", "ffn_norm.rms") in heads
+    assert [text for _, text in page.all("caption")][1] == "Floors by tap and layer"
+    assert cells["logits"][0]["colspan"] == "3"
+
+
+def order():
+    """The map's order: kinds of taps, each in all layers."""
+    for kind in dict.fromkeys(kind_of(tap) for tap in TAPS):
+        layered = f"layers.{{i}}.{kind}" in TAPS
+        yield from ((kind, layered, i) for i in (range(3) if layered else [0]))
+
+
+def test_the_list_below_the_map_has_every_number():
+    report = report_of("decode-position-plus-1")
+    page = page_of(report)
+    listed = {text for attrs, text in page.all("th") if attrs["scope"] == "row"}
+    assert listed >= {tap.tap for tap in report.taps}
+    values = [text for attrs, text in page.all("td") if "title" not in attrs]
+    for tap in report.taps:
+        assert floors(tap.ratio) in values and f"{tap.error:.2e}" in values
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text", "name"),
+    [(0.94, "0.9", "ok"), (9.99, "10", "suspicious"), (34.0, "34", "d2"), (239.0, "239", "d3"),
+     (1234.0, "1.2k", "d4"), (54321.0, "54k", "d5"), (999600.0, "1.0M", "d6"),
+     (3.1e6, "3.1M", "d7"), (2e10, "2e+10", "d7"), (float("inf"), "∞", "d7")],
+)  # fmt: skip
+def test_the_scale_is_logarithmic_and_tells_34_from_239(ratio, text, name):
+    assert short(ratio) == text and shade_of(ratio) == name
+
+
+def test_every_shade_has_a_style_and_a_place_in_the_legend():
+    page = page_of(report_of())
+    (legend,) = [text for attrs, text in page.all("ul") if attrs["class"] == "legend"]
+    for name, most in SHADES:
+        assert re.search(rf"^\.{name} {{|[ }}]\.{name} {{", STYLE, re.MULTILINE)
+        assert f"{most:,.0f}" in legend or most == float("inf")
+
+
+@pytest.mark.parametrize("verdict", ["not finite", "wrong shape", "wrong dtype", "missing"])
+def test_what_has_no_number_says_so(verdict):
+    report = dataclasses.replace(report_of(), taps=(TapVerdict("logits", verdict),))
+    attrs, text = page_of(report).cells()["logits"]
+    assert text.removeprefix("▸").split()[0] in ("NaN", "shape", "dtype", "–")
+    assert attrs["class"].split()[0] == ("missing" if verdict == "missing" else "bad")
+
+
+def contrast(one, other):
+    """The contrast of two colours #rgb or #rrggbb, 1 to 21; WCAG 2.2, relative luminance."""
+
+    def luminance(colour):
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_numbers_can_be_read_on_their_colours():
+    pairs = re.findall(r"\{ background: (#\w+); color: (#\w+)", STYLE)
+    assert len(pairs) >= len(SHADES) + 3
+    for background, ink in pairs:
+        assert contrast(background, ink) >= 4.5, (background, ink)
 
 
 def test_three_values_at_the_worst_place_are_shown_beside_what_they_should_be() -> None:

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from numpy_llama.config import LlamaConfig
+from numpy_llama.golden import Candidate
+from numpy_llama.golden.diff.diff import diff
+from numpy_llama.golden.diff.text import as_text
 from numpy_llama.golden.kit.cases import CASES, Case
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.fingerprint import named_arrays
@@ -157,3 +160,19 @@ def test_transformers_on_smollm2(attention: str, dtype: str) -> None:
     config, tensors, bundle = smollm2()
     taps = programs.of_transformers(config, tensors, bundle.schedule, dtype, attention)
     check(bundle, taps, dtype)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["gqa", "biases", "rope-llama3"])
+def test_the_dumps_of_two_programs_are_alike(name: str, attention: str) -> None:
+    """transformers and our own model, with no golden between them; and where they part."""
+    config, tensors, bundle = model_of(name)
+    one = programs.of_transformers(config, tensors, bundle.schedule, "float32", attention)
+    other = run(in_dtype(Llama(config, weights_of(config, tensors)), "float32"), bundle.schedule)
+    found = diff(Candidate(one, "float32"), Candidate(other, "float32"))
+    assert found.summary == "alike" and len(found.taps) >= 20, as_text(found)
+    wrong = dict(tensors, **{"layers.1.w_gate": -tensors["layers.1.w_gate"]})
+    other = run(in_dtype(Llama(config, weights_of(config, wrong)), "float32"), bundle.schedule)
+    found = diff(Candidate(one, "float32"), Candidate(other, "float32"))
+    assert found.first_difference is not None
+    assert found.first_difference.tap == "layers.1.gate"

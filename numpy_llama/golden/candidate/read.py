@@ -16,6 +16,8 @@ from .names import Translate, find_names
 # NumPy's and PyTorch's names of dtypes that files have under others.
 STORED_AS = {"torch.bfloat16": "BF16", "float16": "F16", "torch.float16": "F16"}
 
+MANY_LAYERS = 1000  # more than any model has: where it is not known how many this one has
+
 
 def our_names(names: Iterable[str], taps: Iterable[str], translate: Translate) -> dict[str, str]:
     """Of each name, our tap. Raises InputError where two names are of the same."""
@@ -65,18 +67,19 @@ def given_in_memory(tensors: Mapping[str, Any]) -> Given:
 
 def read_candidate(
     source: str | Path | Mapping[str, Any],
-    n_layers: int,
+    n_layers: int | None = None,
     dtype: str | None = None,
     names: str | None = None,
 ) -> Candidate:
     """What another implementation left in a file or a directory, or has in memory.
 
     source: a path, or arrays by name (NumPy's, PyTorch's, lists). n_layers: of the model, whose
-    taps they are. dtype: what it computed in (default: what it is stored as, at most float32).
+    taps they are (None: not known). dtype: what it computed in (default: what it is stored as, at
+    most float32).
     names: a table of names.TABLES, or a JSON file from its names to ours. Raises InputError or
     CheckpointError for what cannot be read.
     """
-    translate, taps = find_names(names), tap_names(n_layers)
+    translate, taps = find_names(names), set(tap_names(n_layers or MANY_LAYERS))
     if isinstance(source, Mapping):
         given = given_in_memory(source)
     else:
