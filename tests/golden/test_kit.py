@@ -1,5 +1,6 @@
 """The conformance kit: the same bits everywhere, whole in every format, and blind to no fault."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from numpy_llama.formats.gguf import write as gguf_writer
 from numpy_llama.golden import CATALOGUE, Candidate, Schedule, check, load
 from numpy_llama.golden import run as run_model
 from numpy_llama.golden.kit.cases import CASES, Case
-from numpy_llama.golden.kit.coverage import coverage, table
+from numpy_llama.golden.kit.coverage import coverage, ratio_in, table
 from numpy_llama.golden.kit.kit import KIT, load_cases, read_kit, write_kit
 from numpy_llama.golden.kit.weights import hashed, tensor
 from numpy_llama.golden.record.fingerprint import weights_sha256
@@ -151,12 +152,53 @@ def test_the_cases_are_what_was_asked_for() -> None:
         assert c.n_kv_heads != c.group_size and c.hidden_dim != c.dim
 
 
+def sizes_of(case: Case) -> dict[str, float]:
+    """Every number of a case that a program may take for another."""
+    c = case.config
+    rows = case.prompt + case.decode
+    return {
+        "D": c.dim, "F": c.hidden_dim, "V": c.vocab_size, "N": c.n_layers, "H": c.n_heads,
+        "K": c.n_kv_heads, "G": c.group_size, "hd": c.head_dim, "D/H": c.dim / c.n_heads,
+        "prompt": case.prompt, "rows": rows,
+    }  # fmt: skip
+
+
+# Which cannot differ: with a key head for each query head H = K, with one for all H = G; heads of
+# the usual width have hd = D/H; without decode steps the prompt is all rows; and 1 is always 1.
+SAME_BY_NATURE = ({"H", "K"}, {"H", "G"}, {"hd", "D/H"}, {"prompt", "rows"})
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_two_numbers_of_a_case_are_the_same(case: Case) -> None:
+    c, sizes = case.config, sizes_of(case)
+    natural = [c.n_kv_heads == c.n_heads, c.n_kv_heads == 1, c.n_heads * c.head_dim == c.dim,
+               case.decode == 0]  # fmt: skip
+    allowed = [pair for pair, so in zip(SAME_BY_NATURE, natural, strict=True) if so]
+    same = [{a, b} for a, b in itertools.combinations(sizes, 2) if sizes[a] == sizes[b] != 1]
+    assert [pair for pair in same if pair not in allowed] == []
+
+
+def test_there_are_cases_for_windows_groups_and_every_format() -> None:
+    assert any(40 <= case.prompt < 100 and case.chunk is None for case in CASES)
+    wide = BY_NAME["64-wide"].config
+    for size in (wide.dim, wide.hidden_dim, wide.n_heads * wide.head_dim):
+        assert size % 64 == 0
+
+
+def test_some_case_of_each_format_hangs_on_eps(kit: Path) -> None:
+    tiny = [entry.models.keys() for entry in read_kit(kit) if entry.name.startswith("tiny-norms")]
+    assert set().union(*tiny) == {"hf", "gguf", "llama2c"}
+    model, golden, _ = load_cases(kit)["tiny-norms-1e-5"]
+    assert ratio_in(golden, model, CATALOGUE["norm-eps-1e-6"]) > 100
+
+
 def test_the_norms_of_a_tiny_stream_hang_on_eps(kit: Path) -> None:
     squares = {}
-    for name in ("tiny-norms", "large-norms"):
+    for name in ("tiny-norms", "tiny-norms-1e-5", "large-norms"):
         embed = load(kit / name / "golden").values["embed"]
         squares[name] = float(np.mean(np.square(embed, dtype=np.float64)))
-    assert 0.1 < squares["tiny-norms"] / BY_NAME["tiny-norms"].config.norm_eps < 10
+    for name in ("tiny-norms", "tiny-norms-1e-5"):
+        assert 0.1 < squares[name] / BY_NAME[name].config.norm_eps < 10
     assert squares["large-norms"] > 1e6
 
 

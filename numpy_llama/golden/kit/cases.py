@@ -1,7 +1,8 @@
 """The models of the conformance kit: small, and of shapes that cannot hide a fault.
 
-In each, K ≠ G where both are above 1, F ≠ D, and the numbers that a program may mix up differ;
-gains are away from 1; and each is the smallest that shows what it is for.
+In each, the numbers that a program may mix up are pairwise different, where a model can have that:
+D / H, H, K, G, hd, N, F, D, V, the length of the prompt and that of all rows. Gains are away from
+1; and each is the smallest that shows what it is for.
 """
 
 from collections.abc import Sequence
@@ -43,14 +44,14 @@ class Case:
 
 
 def small(**overrides: Any) -> LlamaConfig:
-    """A config of 2 blocks in which H = 6, K = 3, G = 2, hd = 8, H·hd = D = 48, F = 64, V = 53."""
+    """A config of 3 blocks in which H = 8, K = 2, G = 4, hd = 6, H·hd = D = 48, F = 44, V = 53."""
     values: dict[str, Any] = {
         "dim": 48,
-        "n_layers": 2,
-        "n_heads": 6,
-        "n_kv_heads": 3,
-        "head_dim": 8,
-        "hidden_dim": 64,
+        "n_layers": 3,
+        "n_heads": 8,
+        "n_kv_heads": 2,
+        "head_dim": 6,
+        "hidden_dim": 44,
         "vocab_size": 53,
         "max_context": 64,
     }
@@ -61,22 +62,24 @@ CASES = (
     Case(
         "gqa",
         "Grouped queries, three layers: every part once, nothing unusual.",
-        small(n_layers=3),
+        small(),
     ),
     Case(
         "mha",
         "As many key heads as query heads (Llama 1 and 2 7B).",
-        small(dim=40, n_heads=5, n_kv_heads=5, hidden_dim=56),
+        small(dim=40, n_layers=2, n_heads=5, n_kv_heads=5, head_dim=8, hidden_dim=56),
     ),
     Case(
         "mqa-tied",
         "One key head for all query heads, and the embeddings as the head.",
-        small(dim=32, n_heads=4, n_kv_heads=1, hidden_dim=72, tied_head=True),
+        small(dim=32, n_layers=2, n_heads=4, n_kv_heads=1, head_dim=8, hidden_dim=72,
+              tied_head=True),
     ),
     Case(
         "head-dim",
         "Heads that are not dim / n_heads wide (Llama 3.2 cut down, Mistral Nemo); Llama 3's θ.",
-        small(dim=36, head_dim=12, hidden_dim=56, rope_theta=5e5),
+        small(dim=40, head_dim=12, hidden_dim=56, rope_theta=5e5),
+        prompt=13,
     ),
     Case(
         "biases",
@@ -88,6 +91,12 @@ CASES = (
         "A residual stream of the size of √ε, so that ε and its place decide.",
         small(norm_eps=1e-6),
         stream=-10,
+    ),
+    Case(
+        "tiny-norms-1e-5",
+        "The same with ε = 1e-5, the only one that llama2.c's format has.",
+        small(norm_eps=1e-5),
+        stream=-8,
     ),
     Case(
         "large-norms",
@@ -112,6 +121,8 @@ CASES = (
         "rope-llama3",
         "Llama 3.1's scaling of a context of 32: pairs that are kept, blended and slowed.",
         small(
+            n_layers=1,
+            n_heads=6,
             head_dim=16,
             rope_theta=500.0,
             max_context=256,
@@ -123,6 +134,8 @@ CASES = (
         "rope-yarn",
         "YaRN's scaling of a context of 512, and its factor on queries and keys.",
         small(
+            n_layers=1,
+            n_heads=6,
             head_dim=16,
             rope_theta=1000.0,
             max_context=2048,
@@ -143,6 +156,19 @@ CASES = (
         small(),
         prompt=37,
         chunk=16,
+    ),
+    Case(
+        "45-tokens",
+        "A prompt of 45 tokens at once: longer than a small window of attention (Mistral).",
+        small(),
+        prompt=45,
+        taps=BRIEF,
+    ),
+    Case(
+        "64-wide",
+        "Rows of weights that are multiples of 64: groups of 32 and 64 fit (quantised weights).",
+        small(dim=128, n_layers=1, head_dim=16, hidden_dim=64, vocab_size=29),
+        prompt=13,
     ),
     Case(
         "500-tokens",
