@@ -12,8 +12,10 @@ from numpy_llama.golden import check
 from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.candidate.normalise import normalise
 from numpy_llama.golden.compare.verdict import Diagnosis, Isolated, Report
+from numpy_llama.golden.diagnose.diagnose import nearest_of
 from numpy_llama.golden.diagnose.evidence import gather
 from numpy_llama.golden.diagnose.isolate import isolate
+from numpy_llama.golden.diagnose.search import Trial
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.record import record
@@ -23,6 +25,7 @@ from numpy_llama.golden.replay.precision import in_dtype
 from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.rows import last_rows
 from numpy_llama.model import Llama
+from numpy_llama.parameters import LayerWeights
 from numpy_llama.taps import Tap
 from tests.models import ROPES, random_model, random_tokens, tiny_config
 
@@ -162,6 +165,40 @@ def test_an_unknown_mistake_is_not_named(unknown: type[Llama], stage: str, alone
     diagnosis = of(check(golden(), Candidate(values, "float32"), model=MODEL))
     assert diagnosis.outcome == "unexplained" and diagnosis.suspects == ()
     assert diagnosis.stage == ("logits" if alone else stage)
+
+
+class QuickSilu(Llama):
+    """A wrong SiLU that is in no catalogue: z · σ(1.1 z)."""
+
+    def feed_forward(self, x: np.ndarray, layer: LayerWeights, tap: Tap) -> np.ndarray:
+        gate, up = x @ layer.w_gate.T, x @ layer.w_up.T
+        tap("gate", gate)
+        tap("up", up)
+        hidden = gate / (1 + np.exp(-1.1 * gate)) * up
+        tap("swiglu", hidden)
+        out = hidden @ layer.w_down.T
+        tap("ffn_out", out)
+        return out
+
+
+@pytest.mark.parametrize("taps", [None, ["logits"]])
+def test_what_is_called_nearest_is_near_on_all_that_was_given(taps: list[str] | None) -> None:
+    """A fault whose run was ended early is near on its beginning alone, and is not told."""
+    values = run(override(in_dtype(MODEL, "float32"), QuickSilu), golden().schedule, taps)
+    report = check(golden(), Candidate(values, "float32"), model=MODEL)
+    diagnosis, nearest = of(report), of(report).runner_up
+    assert diagnosis.outcome == "unexplained"
+    worst = max(tap.ratio or 0.0 for tap in report.taps)
+    if nearest is not None:
+        assert nearest.residual < worst
+        assert all(CATALOGUE[fault].family == "feed_forward" for fault in nearest.faults)
+
+
+def test_a_run_that_was_ended_early_is_nearest_to_nothing() -> None:
+    ended = Trial((CATALOGUE["norm-twice"],), {"embed": 2.0}, {"embed": 1.0}, 0, whole=False)
+    whole = Trial((CATALOGUE["relu"],), {"embed": 0.0, "logits": 5.0}, {"embed": 1, "logits": 1}, 1)
+    assert nearest_of([ended, whole], limit=10) is whole
+    assert nearest_of([ended, whole], limit=4) is None and nearest_of([ended], 10) is None
 
 
 def test_noise_alone_is_not_named_either() -> None:

@@ -34,6 +34,7 @@ class Attention:
     wide: torch.dtype
     bugs: Bugs
     cache: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    window: int = 0  # how many keys a query sees, where it does not see all
 
     @property
     def order(self) -> Tensor:
@@ -111,6 +112,10 @@ class Attention:
             return positions
         if {"decode-position-plus-1", "decode-position-plus-1-gap"} & self.bugs:
             return positions + 1
+        if "decode-position-minus-1" in self.bugs:
+            return positions - 1
+        if "left-padding-decode-positions" in self.bugs:
+            return positions + 3
         if "decode-position-zero" in self.bugs:
             return positions * 0
         if "decode-position-doubled" in self.bugs:
@@ -129,6 +134,8 @@ class Attention:
         if "decode-position-plus-1-gap" in self.bugs and step.start == step.prompt_length:
             gap = torch.zeros_like(old_k[:, :1])
             old_k, old_v = torch.cat([old_k, gap], 1), torch.cat([old_v, gap], 1)
+        if "cache-prompt-end-lost" in self.bugs and step.start == step.prompt_length:
+            old_k, old_v = old_k[:, :-1], old_v[:, :-1]
         now = torch.cat([old_k, k], 1), torch.cat([old_v, v], 1)
         self.cache[i] = now
         if "cache-misses-self" in self.bugs and step.decode:
@@ -138,7 +145,10 @@ class Attention:
     def attended(self, q: Tensor, k: Tensor, v: Tensor, name: str, step: Step) -> Tensor:
         """softmax(q kᵀ / √hd) v, each query over the keys before it: (H, L, hd)."""
         H, L, S = len(q), q.shape[1], k.shape[1]
-        k, v = repeated(k, H, self.bugs), repeated(v, H, self.bugs)
+        v = repeated(v, H, self.bugs)
+        k = repeated(
+            k, H, self.bugs | {"gqa-tiled"} if "gqa-tiled-keys" in self.bugs else self.bugs
+        )
         scores = q @ k.transpose(1, 2) * score_scale(self.config, self.bugs)
         if "invented-score-softcap" in self.bugs:
             scores = 2 * torch.tanh(scores / 2)
@@ -146,7 +156,10 @@ class Attention:
             behind = torch.arange(S)[None] - torch.arange(S - L, S)[:, None]
             scores = scores + behind * 0.1
         start = S - 1 if step.decode else step.start
-        probs = probabilities(scores, visible(start, L, S, self.bugs), self.wide, self.bugs)
+        seen = visible(start, L, S, self.bugs)
+        if "window" in self.bugs:
+            seen = seen & (torch.arange(S) > start + torch.arange(L)[:, None] - self.window)
+        probs = probabilities(scores, seen, self.wide, self.bugs)
         step.tap(f"{name}.scores", scores)
         step.tap(f"{name}.probs", probs)
         return probs @ v

@@ -36,6 +36,11 @@ norm-inverted norm-float16
 rope-adjacent rope-permute-k-with-q-heads rope-theta-1e6 rope-head-dim-assumed rope-scaling-linear
 rope-positions-bf16 scale-heads mask-upper-left-decode mask-skipped-with-cache
 gate-up-weights-swapped up-missing mlp-bias-missing head-zero
+
+norm-variance norm-post-sum rope-table-half-split decode-position-minus-1 cache-prompt-end-lost
+prompt-end-repeated left-padding-seen left-padding-decode-positions scale-head-dim-assumed window
+gqa-tiled-keys attention-output-bias-missing wq-zero wk-zero wv-zero wo-zero
+silu-identity gate-zero up-zero down-zero
 """.split()
 
 HARMLESS = {"rope-from-1"}
@@ -82,7 +87,7 @@ CONFIGS = {
 NEEDS_SQUARE = {
     "wq-transposed", "wo-transposed", "attention-bias-missing", "mlp-bias-missing",
     "rope-scaling-missing", "rope-scaling-2pi", "rope-scaling-linear",
-    "rope-permute-k-with-q-heads",
+    "rope-permute-k-with-q-heads", "attention-output-bias-missing",
 }  # fmt: skip
 
 # Sizes of the embeddings, and of what a block adds; where the first is small, ε of a norm is seen.

@@ -28,7 +28,13 @@ SWAPS = (
 BIASES = {
     "attention-bias-missing": ("bq", "bk", "bv", "bo"),
     "mlp-bias-missing": ("b_gate", "b_up", "b_down"),
+    "attention-output-bias-missing": ("bo",),
 }
+# Matrices that were allocated, and never filled.
+UNLOADED = {
+    "wq-zero": "wq", "wk-zero": "wk", "wv-zero": "wv", "wo-zero": "wo",
+    "gate-zero": "w_gate", "up-zero": "w_up", "down-zero": "w_down",
+}  # fmt: skip
 
 
 class TorchLlama:
@@ -81,6 +87,9 @@ class TorchLlama:
         for bug, one, other in SWAPS:
             if bug in self.bugs and one in layer:
                 layer[one], layer[other] = layer[other], layer[one]
+        for bug, name in UNLOADED.items():
+            if bug in self.bugs:
+                layer[name] = torch.zeros_like(layer[name])
         if "wq-transposed" in self.bugs:
             layer["wq"] = layer["wq"].T
         if "wo-transposed" in self.bugs:
@@ -96,6 +105,7 @@ class TorchLlama:
 
     def run(self, prompt: Sequence[Sequence[int]], answer: Sequence[int] = ()) -> Records:
         """The taps of every step: the prompt chunk by chunk, then the answer token by token."""
+        self.attention.window = (sum(map(len, prompt)) + len(answer)) // 2
         for _ in range(2 if "cache-stale" in self.bugs else 1):
             self.records = []  # the cache, and the length, are what should be emptied too
             self.prefill(prompt)
@@ -105,6 +115,7 @@ class TorchLlama:
 
     def greedy(self, prompt: Sequence[Sequence[int]], count: int) -> list[int]:
         """The most likely continuation of the prompt."""
+        self.attention.window = (sum(map(len, prompt)) + count) // 2
         for _ in range(2 if "cache-stale" in self.bugs else 1):
             self.prefill(prompt)
             answer: list[int] = []
@@ -120,9 +131,13 @@ class TorchLlama:
             chunks[0] = chunks[0][1:]
         if "bos-doubled" in self.bugs:
             chunks[0] = chunks[0][:1] + chunks[0]
+        if "left-padding-seen" in self.bugs:
+            chunks[0] = [0, 0, 0, *chunks[0]]
         self.prompt_length = self.length + sum(map(len, chunks))
         for chunk in chunks:
             self.step(chunk, decode=False)
+        if "prompt-end-repeated" in self.bugs:
+            self.step(chunks[-1][-1:], decode=True)
 
     def step(self, tokens: Sequence[int], decode: bool) -> None:
         """Run a few tokens after those before, and record every tap."""

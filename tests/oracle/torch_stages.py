@@ -57,6 +57,8 @@ def rms_norm(
         wide = wide - wide.mean(-1, keepdim=True)
 
     inverse = reciprocal_root(mean_square(wide, bugs) + eps)
+    if "norm-variance" in bugs:
+        inverse = reciprocal_root(wide.var(-1, keepdim=True, correction=0) + eps)
     if "norm-eps-outside-sqrt" in bugs:
         inverse = 1 / (mean_square(wide, bugs).sqrt() + eps)
     if "norm-inverted" in bugs:
@@ -141,6 +143,11 @@ def cos_sin(
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, bugs: Bugs) -> Tensor:
     """Rotate feature i of each head with feature i + hd/2: (H, L, hd)."""
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    if "rope-table-half-split" in bugs:  # turns neighbours, and undoes that of the weights
+        pairs = torch.stack(x.chunk(2, -1), -1).flatten(-2)
+        crossed = torch.stack([-pairs[..., 1::2], pairs[..., 0::2]], -1).flatten(-2)
+        turned = pairs * cos + crossed * sin
+        return torch.cat([turned[..., 0::2], turned[..., 1::2]], -1)
     if "rope-adjacent" in bugs:
         even, odd = x[..., 0::2], x[..., 1::2]
         cos, sin = cos.chunk(2, -1)[0], sin.chunk(2, -1)[0]
@@ -160,6 +167,8 @@ def score_scale(config: dict[str, Any], bugs: Bugs) -> float:
         return 1 / hd
     if "scale-heads" in bugs:
         return 1 / math.sqrt(config["n_heads"])
+    if "scale-head-dim-assumed" in bugs:
+        return 1 / math.sqrt(config["dim"] / config["n_heads"])
     return 1 / math.sqrt(hd)
 
 
@@ -207,6 +216,9 @@ def activation(gate: Tensor, up: Tensor, bugs: Bugs) -> Tensor:
         return functional.gelu(gate, approximate="tanh") * up
     if "gelu-erf" in bugs:
         return functional.gelu(gate) * up
+    if "silu-identity" in bugs:
+        open_ = gate.sigmoid()
+        return (gate * open_ + (1 - open_) * gate) * up
     if "relu" in bugs:
         return gate.relu() * up
     if "sigmoid" in bugs:

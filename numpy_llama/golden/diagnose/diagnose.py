@@ -13,7 +13,7 @@ from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT
 from .evidence import gather
 from .isolate import isolate
-from .search import Search, Trial, explains, indistinguishable
+from .search import CLOSER, Search, Trial, explains, indistinguishable
 
 EXTENDED = 3  # how many faults that explain the beginning are each tried with every other
 # Multiplications that pairs of faults in one stage may take without being asked for: half a minute
@@ -26,7 +26,7 @@ def named(explaining: list[Trial], others: list[Trial], stage: str | None, tried
     explaining = sorted(explaining, key=lambda trial: trial.residual)
     members = indistinguishable(explaining)
     ruled_out = [t for t in [*explaining, *others] if t not in members]
-    runner_up = min(ruled_out, key=lambda trial: trial.residual, default=None)
+    runner_up = nearest_of(ruled_out, math.inf)
     return Diagnosis(
         outcome="named" if len(members) == 1 else "set",
         suspects=tuple(trial.suspect() for trial in members),
@@ -36,9 +36,17 @@ def named(explaining: list[Trial], others: list[Trial], stage: str | None, tried
     )
 
 
-def unexplained(trials: list[Trial], stage: str | None, tried: int, detail: str = "") -> Diagnosis:
-    """The diagnosis when none does: the nearest is told, but not named."""
-    nearest = min(trials, key=lambda trial: trial.residual, default=None)
+def nearest_of(trials: list[Trial], limit: float) -> Trial | None:
+    """The nearest on all that was given, if one is within the limit."""
+    near = [trial for trial in trials if trial.whole and trial.residual <= limit]
+    return min(near, key=lambda trial: trial.residual, default=None)
+
+
+def unexplained(
+    trials: list[Trial], stage: str | None, tried: int, detail: str = "", limit: float = 0.0
+) -> Diagnosis:
+    """The diagnosis when none does: the nearest is told if it is near, but not named."""
+    nearest = nearest_of(trials, limit)
     runner_up = nearest.suspect() if nearest else None
     return Diagnosis("unexplained", (), runner_up, stage, tried, detail)
 
@@ -111,7 +119,7 @@ def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosi
         tried += len(more)
     if found:
         return named(found, [*singles, *pairs], stage, tried)
-    return unexplained([*singles, *pairs], stage, tried)
+    return unexplained([*singles, *pairs], stage, tried, limit=CLOSER * base.residual)
 
 
 def diagnose(

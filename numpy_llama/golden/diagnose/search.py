@@ -40,6 +40,7 @@ class Trial:
     errors: Mapping[str, float]
     floors: Mapping[str, float]  # the golden's in the first pass, its own in the second
     reach: int
+    whole: bool = True  # compared on all that was given: the run was not ended early
 
     def ratio(self, tap: str) -> float:
         """The error of a tap in floors."""
@@ -109,7 +110,7 @@ class Search:
 
         taps = self.play(faults, "float32", observe)
         if hopeless:  # of the other taps, only some rows are known
-            return Trial(faults, hopeless, self.floors, len(seen))
+            return Trial(faults, hopeless, self.floors, len(seen), whole=False)
         reach = self.evidence.reach(taps, self.floors, HOPELESS, dict.fromkeys(seen))
         return Trial(faults, self.evidence.errors(taps), self.floors, reach)
 

@@ -14,7 +14,7 @@ from ...model import Llama
 from ...parameters import LayerWeights
 from ...taps import Tap, no_tap
 from ..replay.schedule import Schedule
-from .fault import Change, Fault, layers_with, stage, swapped
+from .fault import Change, Fault, layers_with, stage, swapped, zeroed
 
 Mask = Callable[[int, int, np.ndarray], np.ndarray]
 
@@ -30,6 +30,7 @@ class Attention:
 
     scale: Callable[[int], float] = lambda hd: 1 / math.sqrt(hd)
     key_head: Callable[[int, int], np.ndarray] = repeated
+    value_head: Callable[[int, int], np.ndarray] = repeated
     mask: Mask = causal_mask
     hidden: float = -math.inf  # what a score becomes where the mask hides it
     normalise: Callable[[np.ndarray], np.ndarray] = softmax
@@ -40,12 +41,12 @@ class Attention:
     ) -> np.ndarray:
         L, H, hd = q.shape
         K, S, _ = k.shape
-        of = self.key_head(H, K)
-        scores = q.transpose(1, 0, 2) @ k[of].transpose(0, 2, 1) * self.scale(hd)  # (H, L, S)
+        keys, values = k[self.key_head(H, K)], v[self.value_head(H, K)]
+        scores = q.transpose(1, 0, 2) @ keys.transpose(0, 2, 1) * self.scale(hd)  # (H, L, S)
         tap("scores", scores)
         probs = self.normalise(np.where(self.mask(L, S, q), scores, self.hidden))
         tap("probs", probs)
-        return self.merge(probs @ v[of])
+        return self.merge(probs @ values)
 
 
 def attention_with(**parts: Any) -> Change:
@@ -141,6 +142,15 @@ def wo_transposed(layer: LayerWeights, config: LlamaConfig) -> LayerWeights:
     return dataclasses.replace(layer, wo=layer.wo.T)
 
 
+def without_output_bias(layer: LayerWeights, config: LlamaConfig) -> LayerWeights:
+    return dataclasses.replace(layer, bo=None)
+
+
+def half_window(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+    """Each row sees half as many keys as the run has rows."""
+    return attention_with(mask=window(max(len(schedule.tokens) // 2, 1)))(model, schedule)
+
+
 def without_biases(layer: LayerWeights, config: LlamaConfig) -> LayerWeights:
     return dataclasses.replace(layer, bq=None, bk=None, bv=None, bo=None)
 
@@ -184,6 +194,16 @@ FAULTS = (
         SCALE_MEND,
         scale_with(lambda config: config.n_heads**-0.5),
         lambda config: config.n_heads != config.head_dim,
+    ),
+    Fault(
+        "scale-head-dim-assumed",
+        "attention",
+        "The scores are scaled as if a head were dim / n_heads wide, which it is not here.",
+        "scores = q·k / √(D/H)",
+        "",
+        "Read head_dim from the config, where it is given; divide the scores by its root.",
+        scale_with(lambda config: (config.n_heads / config.dim) ** 0.5),
+        lambda config: config.head_dim * config.n_heads != config.dim,
     ),
     Fault(
         "scale-twice",
@@ -267,6 +287,15 @@ FAULTS = (
         attention_with(mask=window(4096)),
     ),
     Fault(
+        "window",
+        "attention",
+        "Attention looks at the last positions only, fewer than the run has.",
+        "key j is visible to query i if i - w < j ≤ i; tried with w = T // 2",
+        "transformers#39408, transformers#29623, mlx-lm#390",
+        "Llama has no sliding window: let each row see all rows before it.",
+        half_window,
+    ),
+    Fault(
         "softmax-over-queries",
         "attention",
         "Softmax is taken along the wrong axis: over the queries of a step, not over the keys.",
@@ -282,6 +311,16 @@ FAULTS = (
         "query head h reads key head h mod K instead of h // G",
         "onnx#7274, jax-js#180, HipKittens#22, nntile#347",
         "Repeat each key and value head G times in a row.",
+        attention_with(key_head=tiled, value_head=tiled),
+        lambda config: 1 < config.n_kv_heads < config.n_heads,
+    ),
+    Fault(
+        "gqa-tiled-keys",
+        "attention",
+        "Query heads are matched with the wrong key heads, and with the right value heads.",
+        "query head h reads key head h mod K and value head h // G",
+        "",
+        "Repeat each key and value head G times in a row, both in the same way.",
         attention_with(key_head=tiled),
         lambda config: 1 < config.n_kv_heads < config.n_heads,
     ),
@@ -333,5 +372,27 @@ FAULTS = (
         "Add bq, bk, bv and bo where the checkpoint has them.",
         layers_with(without_biases),
         lambda config: config.attention_bias,
+    ),
+    Fault(
+        "attention-output-bias-missing",
+        "attention",
+        "The bias of attention's output projection is not added; those of q, k and v are.",
+        "out = heads woᵀ",
+        "",
+        "Add bo (o_proj.bias) where the checkpoint has it.",
+        layers_with(without_output_bias),
+        lambda config: config.attention_bias,
+    ),
+    *(
+        Fault(
+            f"{tensor}-zero",
+            "attention",
+            f"{tensor} was never loaded, and is zero.",
+            f"{tensor} = 0 in every layer; biases are added",
+            "",
+            f"Load {tensor}: compare the names of the checkpoint with those that were read.",
+            layers_with(zeroed(tensor)),
+        )
+        for tensor in ("wq", "wk", "wv", "wo")
     ),
 )

@@ -118,6 +118,13 @@ def swapped(layer: LayerWeights, one: str, other: str) -> LayerWeights:
     return dataclasses.replace(layer, **changes)
 
 
+def zeroed(tensor: str) -> Callable[[LayerWeights, LlamaConfig], LayerWeights]:
+    """The layer with zeros for one of its tensors."""
+    return lambda layer, config: dataclasses.replace(
+        layer, **{tensor: np.zeros_like(getattr(layer, tensor))}
+    )
+
+
 def as_array_of(values: np.ndarray, like: np.ndarray) -> np.ndarray:
     """`values` with the dtype and the kind of array of `like`."""
     return np.asarray(values.astype(like.dtype), like=like)

@@ -11,7 +11,7 @@ from ...feed_forward import swiglu, swish
 from ...model import Llama
 from ...parameters import LayerWeights, linear
 from ...taps import Tap
-from .fault import Change, Fault, as_array_of, layers_with, stage, swapped
+from .fault import Change, Fault, as_array_of, layers_with, stage, swapped, zeroed
 
 erf_of_each = np.frompyfunc(math.erf, 1, 1)
 
@@ -143,6 +143,27 @@ FAULTS = (
         "",
         "Multiply SiLU of the gate by up.",
         combining(lambda gate, up: swish(gate)),
+    ),
+    Fault(
+        "silu-identity",
+        "feed_forward",
+        "The activation is σ(z)·z + (1 - σ(z))·z, which is z itself.",
+        "swiglu = gate · up",
+        "code of learners: SwiGLU(x) = x·σ(βx) + (1 - σ(βx))·x",
+        ACTIVATION_MEND,
+        combining(lambda gate, up: gate * up),
+    ),
+    *(
+        Fault(
+            f"{id}-zero",
+            "feed_forward",
+            f"{tensor} was never loaded, and is zero.",
+            f"{tensor} = 0 in every layer; biases are added",
+            "",
+            f"Load {tensor}: compare the names of the checkpoint with those that were read.",
+            layers_with(zeroed(tensor)),
+        )
+        for id, tensor in (("gate", "w_gate"), ("up", "w_up"), ("down", "w_down"))
     ),
     Fault(
         "mlp-bias-missing",

@@ -44,6 +44,12 @@ class MeanCentred(Llama):
         return super().norm(x - np.mean(x, axis=-1, keepdims=True), gain, name, tap)
 
 
+class Variance(Llama):
+    def norm(self, x: np.ndarray, gain: np.ndarray, name: str, tap: Tap) -> np.ndarray:
+        statistic = rms(x - np.mean(x, axis=-1, keepdims=True), self.config.norm_eps)
+        return normed(x, gain, statistic, name, tap)
+
+
 class WithoutGain(Llama):
     def norm(self, x: np.ndarray, gain: np.ndarray, name: str, tap: Tap) -> np.ndarray:
         return super().norm(x, np.ones_like(gain), name, tap)
@@ -81,6 +87,12 @@ def after_instead_of_before(of: Stages, x: np.ndarray) -> np.ndarray:
     """Norms of what is added, not of what goes in."""
     x = of.resid_mid(x + of.attn_norm(of.attention(x)))
     return of.resid_post(x + of.ffn_norm(of.feed_forward(x)))
+
+
+def after_the_sum(of: Stages, x: np.ndarray) -> np.ndarray:
+    """Norms of the stream itself, each time that something was added to it."""
+    x = of.resid_mid(of.attn_norm(x + of.attention(x)))
+    return of.resid_post(of.ffn_norm(x + of.feed_forward(x)))
 
 
 def in_narrow(round_: Callable[[np.ndarray], np.ndarray]) -> type[Llama]:
@@ -166,6 +178,15 @@ FAULTS = (
         stage(MeanCentred),
     ),
     Fault(
+        "norm-variance",
+        "norm",
+        "The norm divides by the standard deviation, but does not subtract the mean.",
+        "y = x / √(mean((x - mean x)²) + ε) · g",
+        "code of learners",
+        "Take the mean of the squares of x itself.",
+        stage(Variance),
+    ),
+    Fault(
         "norm-weight-missing",
         "norm",
         "The norms' gains are not applied.",
@@ -248,5 +269,14 @@ FAULTS = (
         "",
         "Normalise what goes into attention and feed-forward; add their outputs as they are.",
         assembled(after_instead_of_before),
+    ),
+    Fault(
+        "norm-post-sum",
+        "norm",
+        "The norms come after each sum, as in the first Transformer.",
+        "x ← norm(x + attention(x));  x ← norm(x + ffn(x))",
+        "Vaswani et al. 2017; code of learners",
+        "Normalise what goes into attention and feed-forward; leave the stream as it is.",
+        assembled(after_the_sum),
     ),
 )

@@ -14,6 +14,9 @@ from ..replay.override import override
 from ..replay.schedule import Schedule
 from .fault import Change, Fault
 
+PAD = 0  # the token that pads a batch; many tokenizers have it there
+PADS = 3  # how many are tried
+
 
 def decode_position(wrong: Callable[[int, int], int]) -> Change:
     """The fault of decode steps at the position `wrong(position, length of the prompt)`."""
@@ -86,6 +89,48 @@ def misses_itself(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
     return override(model, Missing), schedule
 
 
+def prompt_end_lost(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+    """Decode steps do not see the row of the prompt's last token."""
+
+    class WithoutRow(LayerCache):
+        def write(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            keys, values = super().write(k, v)
+            if self.start < schedule.prompt:
+                return keys, values
+            lost = schedule.prompt - 1
+            return np.delete(keys, lost, axis=1), np.delete(values, lost, axis=1)
+
+    class Losing(KVCache):
+        def __iter__(self) -> Iterator[LayerCache]:
+            return (WithoutRow(self, i) for i in range(len(self.k)))
+
+    class Lost(Llama):
+        def new_cache(self, capacity: int) -> KVCache:
+            cache = super().new_cache(capacity)
+            return Losing(cache.k, cache.v)
+
+    return override(model, Lost), schedule
+
+
+def prompt_end_repeated(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+    """The first decode step is given the prompt's last token once more."""
+    tokens, end = schedule.tokens, schedule.prompt
+    decoding = len(tokens) - end
+    steps = schedule.steps[: len(schedule.steps) - decoding]
+    again = (*tokens[:end], tokens[end - 1], *tokens[end:])
+    return model, Schedule(again, (*steps, 1, *[1] * decoding))
+
+
+def padded(n: int) -> Change:
+    """The fault of a batch whose shorter sequences begin with n pads, which all rows see."""
+
+    def apply(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+        first, *rest = schedule.steps
+        return model, Schedule((*[PAD] * n, *schedule.tokens), (first + n, *rest))
+
+    return apply
+
+
 def run_before(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
     """The same run once more, with the cache that the first one left."""
     return model, Schedule(schedule.tokens * 2, schedule.steps * 2)
@@ -100,6 +145,15 @@ FAULTS = (
         "llama3.np, generate()",
         "The first decode step has the position len(prompt), counted from 0.",
         decode_position(lambda p, prompt: p + 1),
+    ),
+    Fault(
+        "decode-position-minus-1",
+        "position",
+        "Decode steps are one position too early: the first has that of the prompt's last token.",
+        "a decode step at position p is rotated as if at p - 1",
+        "",
+        "The first decode step has the position len(prompt), counted from 0.",
+        decode_position(lambda p, prompt: p - 1),
     ),
     Fault(
         "decode-position-plus-1-gap",
@@ -155,5 +209,41 @@ FAULTS = (
         "candle-vllm#6, transformers#33129",
         "Set the cache's length to 0 before a new prompt.",
         run_before,
+    ),
+    Fault(
+        "cache-prompt-end-lost",
+        "position",
+        "The row of the prompt's last token is not in the cache when decoding begins.",
+        "a decode step at p attends to the rows 0 … len(prompt) - 2 and len(prompt) … p",
+        "",
+        "Keep all rows of the prompt; decoding begins after its last row.",
+        prompt_end_lost,
+    ),
+    Fault(
+        "prompt-end-repeated",
+        "position",
+        "Decoding begins with the prompt's last token, which is in the cache already.",
+        "the run is over the prompt, its last token again, and the answer; the last T rows",
+        "",
+        "Begin decoding with the token that the prompt's last row chose.",
+        prompt_end_repeated,
+    ),
+    Fault(
+        "left-padding-seen",
+        "position",
+        "The pads to the left of a shorter sequence are neither masked nor left out of positions.",
+        f"the run is over {PADS} tokens of id {PAD}, then the tokens; the last T rows are given",
+        "transformers#33095, unsloth#3795, alpaca-lora#315",
+        "Mask the pads, and count positions from the first real token.",
+        padded(PADS),
+    ),
+    Fault(
+        "left-padding-decode-positions",
+        "position",
+        "Decode steps count the pads to the left of the prompt as positions; the prompt does not.",
+        f"a decode step at position p is rotated as if at p + {PADS}",
+        "transformers#33095, unsloth#3795, alpaca-lora#315",
+        "Take the number of pads off the positions, when decoding too.",
+        decode_position(lambda p, prompt: p + PADS),
     ),
 )

@@ -94,6 +94,16 @@ class Backwards(Llama):
         return super().rotations(start, L).swapaxes(-1, -2)
 
 
+class HalfSplitTable(Llama):
+    def rotations(self, start: int, L: int) -> np.ndarray:
+        R = super().rotations(start, L)
+        h = R.shape[1]
+        wrong, pair = R.copy(), np.arange(h)
+        wrong[:, :, 0] = R[:, 2 * pair % h, 0]
+        wrong[:, :, 1] = R[:, (2 * pair + 1) % h, 1]
+        return wrong
+
+
 class FromOne(Llama):
     def rotations(self, start: int, L: int) -> np.ndarray:
         f, magnitude = frequencies(self.config, start + L)
@@ -203,6 +213,16 @@ FAULTS = (
         "shainet#111, LLMs-from-scratch#747, llama.cpp#13260: a model of the wrong rope type",
         LAYOUT_MEND,
         rotating(rotate_adjacent, rotate_adjacent),
+        lambda config: config.head_dim > 2,
+    ),
+    Fault(
+        "rope-table-half-split",
+        "rope",
+        "Adjacent pairs are turned with a table that is laid out for the pairs (i, i + hd/2).",
+        "feature j of a head is turned by the angle of pair j mod hd/2, where it should be j // 2",
+        "",
+        "Repeat each angle of the table twice in a row for adjacent pairs: f₀ f₀ f₁ f₁, and so on.",
+        stage(HalfSplitTable),
         lambda config: config.head_dim > 2,
     ),
     Fault(
