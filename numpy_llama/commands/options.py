@@ -152,7 +152,7 @@ def read_text(source: Any, name: str) -> str:
         text = source.read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text: byte {error.start} cannot be read") from None
-    return text.removesuffix("\n")
+    return str(text).removesuffix("\n")
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
