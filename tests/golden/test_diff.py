@@ -348,11 +348,11 @@ QUICK = {case.name: case for case in CASES if not case.slow}
 
 @pytest.mark.parametrize("name", QUICK)
 def test_the_rule_of_the_limit_holds_on_the_kit(name):
-    """As docs/golden.md says: 36 and 9 times √t at most, but where a softmax amplifies."""
+    """No right program of the kit is beyond the rule, but where a softmax amplifies."""
     case = QUICK[name]
     model = Llama(case.config, weights_of(case.config, case.tensors()))
     schedule = Schedule.of(case.tokens)
-    for dtype, most in (("float32", 36), ("bfloat16", 9.1)):
+    for dtype, most in (("float32", SPREAD["float32"]), ("bfloat16", 9.1)):
         one, *others = (Candidate(replay(v, schedule), dtype) for v in variants(model, dtype))
         worst = 0.0
         for other in others:
