@@ -23,7 +23,7 @@ from .truth import Floors
 
 ROUNDOFF = UNIT_ROUNDOFF | {"float64": 2.0**-53}
 
-# Right programs are at most 52 √t apart at float32, and 9 √t at the narrow dtypes, whose sums are
+# Right programs are at most 52 √t apart at float32, and 12 √t at the narrow dtypes, whose sums are
 # accumulated in float32: measured at tap number t over the kit and SmolLM2 (`large-norms` is
 # not bounded so: its softmax amplifies an error by thousands, and needs -m).
 SPREAD = {"float64": 64.0, "float32": 64.0, "float16": 16.0, "bfloat16": 16.0}
