@@ -58,7 +58,7 @@ class KVCache:
     @property
     def capacity(self) -> int:
         """How many positions fit: S_max."""
-        return self.k.shape[2]
+        return int(self.k.shape[2])
 
     def check_room(self, new: int) -> None:
         """Raise InputError unless `new` more positions fit."""

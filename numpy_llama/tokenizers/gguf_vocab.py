@@ -57,7 +57,7 @@ class Vocabulary:
                 f"{self.source}: the metadata {KEY}{key} must have a number for each of the "
                 f"{len(self.tokens)} tokens"
             )
-        return value.tolist()
+        return list(value.tolist())
 
     def token(self, key: str, default: int | None = None) -> int | None:
         """A token id, or TokenizerError when it is no id of this vocabulary."""

@@ -63,10 +63,10 @@ class HeaderReader:
         return data
 
     def u32(self, what: str) -> int:
-        return STRUCT_U32.unpack(self.take(4, what))[0]
+        return int(STRUCT_U32.unpack(self.take(4, what))[0])
 
     def u64(self, what: str) -> int:
-        return STRUCT_U64.unpack(self.take(8, what))[0]
+        return int(STRUCT_U64.unpack(self.take(8, what))[0])
 
     def string(self, what: str) -> str:
         data = self.take(self.u64(what), what)

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...errors import CheckpointError
 from .files import map_file, open_regular
@@ -78,7 +79,7 @@ class Directory:
             raise self.refuse("is cut off")
         return self.mapped[start : start + count]
 
-    def unpack(self, layout: str, start: int, signature: bytes) -> tuple:
+    def unpack(self, layout: str, start: int, signature: bytes) -> tuple[Any, ...]:
         """The numbers of a header that must begin with `signature`."""
         piece = self.piece(start, struct.calcsize(layout))
         if not piece.startswith(signature):

@@ -21,7 +21,7 @@ class Global(str):
     """A dotted name that the pickle mentions. It is never looked up in a module."""
 
 
-class Flat(tuple):
+class Flat(tuple[Any, ...]):
     """A tuple without tuples in it. Calls need those and tuples of those; no deeper is a weight."""
 
 
@@ -71,7 +71,8 @@ class Machine:
 
     def number(self, layout: str) -> int:
         """The next number, in one of struct's layouts."""
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+        value: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+        return value
 
     def line(self) -> str:
         """The text up to the next line feed."""

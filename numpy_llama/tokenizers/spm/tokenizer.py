@@ -108,8 +108,8 @@ class SentencePieceTokenizer(Tokenizer):
         if token >= sp.piece_size() or sp.is_control(token):
             return b""
         if sp.is_unknown(token):
-            return sp.decode([token]).encode("utf-8")  # " ⁇ ", or what the model file says
-        text = sp.id_to_piece(token)
+            return str(sp.decode([token])).encode("utf-8")  # " ⁇ ", or what the model file says
+        text: str = sp.id_to_piece(token)
         if sp.is_byte(token):
             return bytes([int(text[3:5], 16)])
         return text.replace(SPACE, " ").encode("utf-8")
