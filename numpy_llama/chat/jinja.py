@@ -106,7 +106,8 @@ class JinjaTemplate(Template):
             timer.cancel()
         if not line.endswith(b"\n"):
             raise TokenizerError(f"{self.origin}: the chat template {self.death()}")
-        return json.loads(line.decode("utf-8", "surrogatepass"))
+        answer: dict[str, str] = json.loads(line.decode("utf-8", "surrogatepass"))
+        return answer
 
     def death(self) -> str:
         """What ended the worker, as the end of a sentence; the next request starts another."""

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ class Session:
         self.conversation, self.model, self.verbose = conversation, model, verbose
         self.saved: set[Path] = set()  # files that this session may overwrite
         self.interrupted = False  # whether the last thing that happened was a Ctrl-C
-        self.commands = {
+        self.commands: dict[str, Callable[[str], None]] = {
             "/reset": self.reset,
             "/system": self.system,
             "/save": self.save,

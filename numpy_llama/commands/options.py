@@ -149,7 +149,7 @@ sampling_options = several(
 def read_text(source: Any, name: str) -> str:
     """A prompt from a binary stream, without the newline that ends it."""
     try:
-        text = source.read().decode("utf-8")
+        text: str = source.read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text: byte {error.start} cannot be read") from None
     return str(text).removesuffix("\n")

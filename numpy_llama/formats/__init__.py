@@ -25,7 +25,8 @@ def open_directory(path: Path) -> Checkpoint:
 
     for reader in (huggingface, meta, pytorch_bin):
         if reader.recognises(path):
-            return reader.read(path)
+            opened: Checkpoint = reader.read(path)
+            return opened
     if (path / "config.json").is_file():
         raise CheckpointError(
             f"{path}: there is a config.json and no weights: model.safetensors, or "

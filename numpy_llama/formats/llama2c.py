@@ -142,7 +142,8 @@ def loader(
         q = np.ndarray((count // group, group), np.int8, mapped, offset)
         scales = np.ndarray((count // group, 1), F32, mapped, offset + count)
         with np.errstate(all="ignore"):  # a huge or infinite scale shows in the logits, by name
-            return np.multiply(q, scales, dtype=np.float32).reshape(shape)
+            values: np.ndarray = np.multiply(q, scales, dtype=np.float32)
+            return values.reshape(shape)
 
     return load
 

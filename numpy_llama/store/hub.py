@@ -182,7 +182,11 @@ def pull(
             name, f"{revision}, {str(info.sha)[:8]}", {each: sizes[each] for each in files}, say
         )
         snapshot = fetch(huggingface_hub, name, revision, files, endpoint, cache)
-    except (huggingface_hub.errors.HTTPError, OSError, ValueError) as error:
+    except (
+        huggingface_hub.errors.HTTPError,  # type: ignore[attr-defined]
+        OSError,
+        ValueError,
+    ) as error:
         raise InputError(reason(name, revision, error)) from None
     return model_in(snapshot, file)
 

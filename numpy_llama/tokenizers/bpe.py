@@ -48,7 +48,9 @@ class BytePairTokenizer(Tokenizer):
         self._text, self._source = text, source
         self._control = {entry["id"] for entry in added if entry.get("special")}
         self._engine = build_engine(text, source)  # refuses lone surrogates, which have no bytes
-        self._verbatim = {entry["id"]: entry["content"].encode("utf-8") for entry in added}
+        self._verbatim: dict[int, bytes] = {
+            entry["id"]: entry["content"].encode("utf-8") for entry in added
+        }
         self._check_ids(added)
 
     def _check_ids(self, added: list[dict[str, Any]]) -> None:
@@ -63,12 +65,13 @@ class BytePairTokenizer(Tokenizer):
 
     def token_id(self, text: str) -> int | None:
         """The id of a token by its text, None where there is no such token."""
-        return self._engine.token_to_id(text)
+        token: int | None = self._engine.token_to_id(text)
+        return token
 
     def encode_text(self, text: str, special: bool) -> list[int]:
         self._engine.encode_special_tokens = not special  # the package's name for "as plain text"
         try:
-            return self._engine.encode(text, add_special_tokens=False).ids
+            return list(self._engine.encode(text, add_special_tokens=False).ids)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic of Rust code is not an Exception
@@ -108,7 +111,7 @@ def template_bos(spec: dict[str, Any]) -> int | None:
         if step.get("type") != "TemplateProcessing":
             continue
         first = (step.get("single") or [{}])[0].get("SpecialToken", {}).get("id")
-        ids = step.get("special_tokens", {}).get(first, {}).get("ids", [])
+        ids: list[int] = step.get("special_tokens", {}).get(first, {}).get("ids", [])
         if ids:
             return ids[0]
     return None

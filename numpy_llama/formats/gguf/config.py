@@ -170,7 +170,7 @@ def head_dim(header: GGUFHeader) -> int:
     dim, heads = number(header, "embedding_length"), number(header, "attention.head_count")
     if not isinstance(dim, int) or not isinstance(heads, int) or heads < 1:
         raise ConfigError(f"embedding_length and head_count must be whole, not {dim} and {heads}")
-    hd = number(header, "attention.key_length", dim // heads)
+    hd: int = number(header, "attention.key_length", dim // heads)
     for name in ("attention.value_length", "rope.dimension_count"):
         if number(header, name, hd) != hd:
             raise ConfigError(f"{PREFIX}{name} is {number(header, name)}, but head_dim is {hd}")

@@ -146,8 +146,10 @@ def rope_from_hf(raw: Mapping[str, Any]) -> tuple[float, RopeScaling]:
 def head_dim_from_hf(raw: Mapping[str, Any]) -> int:
     """head_dim, or what is left to each head of hidden_size."""
     if raw.get("head_dim") is not None:
-        return raw["head_dim"]
-    dim, heads = raw["hidden_size"], raw["num_attention_heads"]
+        given: int = raw["head_dim"]
+        return given
+    dim: int = raw["hidden_size"]
+    heads: int = raw["num_attention_heads"]
     if dim % heads:
         raise ConfigError(
             f"hidden_size {dim} is not a multiple of num_attention_heads {heads}, "

@@ -71,8 +71,8 @@ class Machine:
 
     def number(self, layout: str) -> int:
         """The next number, in one of struct's layouts."""
-        number: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
-        return number
+        value: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+        return value
 
     def line(self) -> str:
         """The text up to the next line feed."""

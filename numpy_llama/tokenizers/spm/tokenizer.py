@@ -109,10 +109,10 @@ class SentencePieceTokenizer(Tokenizer):
             return b""
         if sp.is_unknown(token):
             return str(sp.decode([token])).encode("utf-8")  # " ⁇ ", or what the model file says
-        text = sp.id_to_piece(token)
+        text: str = sp.id_to_piece(token)
         if sp.is_byte(token):
             return bytes([int(text[3:5], 16)])
-        return str(text).replace(SPACE, " ").encode("utf-8")
+        return text.replace(SPACE, " ").encode("utf-8")
 
     def id_name(self, token: int) -> str:
         if added := self._added.get(token):
