@@ -135,3 +135,15 @@ class LlamaConfig:
     def group_size(self) -> int:
         """G: how many query heads share one key/value head."""
         return self.n_heads // self.n_kv_heads
+
+    @property
+    def axis_sizes(self) -> dict[str, int]:
+        """The length of each axis that does not depend on the tokens, by its letter in taps.py."""
+        return {
+            "D": self.dim,
+            "F": self.hidden_dim,
+            "V": self.vocab_size,
+            "H": self.n_heads,
+            "K": self.n_kv_heads,
+            "hd": self.head_dim,
+        }

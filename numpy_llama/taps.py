@@ -91,14 +91,7 @@ class Recorder:
     def __init__(self, config: LlamaConfig):
         self.arrays: dict[str, Array] = {}
         self.names = frozenset(tap_names(config.n_layers))
-        self.sizes = {
-            "D": config.dim,
-            "F": config.hidden_dim,
-            "V": config.vocab_size,
-            "H": config.n_heads,
-            "K": config.n_kv_heads,
-            "hd": config.head_dim,
-        }
+        self.sizes = config.axis_sizes
 
     def __call__(self, name: str, array: Array) -> None:
         if name not in self.names:

@@ -28,16 +28,7 @@ def visible(T: int) -> np.ndarray:
 
 def tap_shape(name: str, config: LlamaConfig, T: int) -> tuple[int, ...]:
     """The shape of a joined tap of T rows."""
-    sizes = {
-        "L": T,
-        "S": T,
-        "D": config.dim,
-        "F": config.hidden_dim,
-        "V": config.vocab_size,
-        "H": config.n_heads,
-        "K": config.n_kv_heads,
-        "hd": config.head_dim,
-    }
+    sizes = config.axis_sizes | {"L": T, "S": T}
     return tuple(sizes[axis] for axis in tap_axes(name))
 
 
