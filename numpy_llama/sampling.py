@@ -3,7 +3,7 @@
     repetition penalty → temperature → top-k → top-p → min-p → draw
 
 as in transformers. (llama.cpp puts the temperature last: the same numbers give another
-distribution.) Everything happens on the host in float64, where it costs nothing.
+distribution.) Everything happens on the host in float64, where the cost is small.
 """
 
 import math
@@ -47,7 +47,7 @@ def penalise_repeats(logits: np.ndarray, seen: Sequence[int], penalty: float) ->
     """Make every token of `seen` less likely: positive logits are divided, negative multiplied.
 
     logits: (V,). Both move the logit down, since penalty > 1. Keskar et al. 2019 (CTRL), eq. 7,
-    with the division for negative logits mended as everyone does.
+    with the division for negative logits corrected as other programs do.
     """
     ids = np.unique(np.asarray(seen, dtype=np.int64))
     logits = logits.copy()

@@ -199,6 +199,15 @@ def test_rows_can_be_named() -> None:
     assert (bad.verdict, bad.first_bad_row, bad.phase) == ("divergent", 10, "decode")
     with pytest.raises(InputError, match="row 12"):
         compare(GOLDEN, dataclasses.replace(some, rows={tap: [3, 12]}))
+    with pytest.raises(InputError, match="there are none"):
+        compare(GOLDEN, dataclasses.replace(some, rows={tap: []}))
+
+
+def test_an_older_golden_is_read_and_told_to_be_recorded_again() -> None:
+    older = dataclasses.replace(GOLDEN, version=1)
+    report = compare(older, Candidate(RIGHT, "float32"))
+    assert report.summary == "passed" and any("record it again" in note for note in report.notes)
+    assert not any("record it again" in note for note in judged(RIGHT).notes)
 
 
 def test_kl_and_agreement_are_what_their_definitions_say() -> None:

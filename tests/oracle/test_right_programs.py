@@ -56,7 +56,7 @@ def ratios(bundle: Bundle, taps: Mapping[str, np.ndarray], dtype: str) -> dict[s
     found = {}
     for name in bundle.values.keys() & taps.keys():
         array = taps[name]
-        if name.endswith(".scores"):  # what a row may not see is nobody's business
+        if name.endswith(".scores"):  # what a row may not see is not compared
             array = np.where(visible(array.shape[-1]), array, 0)
         found[name] = bundle.ratio(name, array, dtype)
     return found

@@ -27,6 +27,8 @@ Change = Callable[[np.ndarray], np.ndarray]
 def check_rows(candidate: Candidate, T: int) -> None:
     """Raise InputError for declared rows that the golden does not have."""
     for tap, rows in candidate.rows.items():
+        if not len(rows):
+            raise InputError(f"{tap}: its rows are named, and there are none: leave it out")
         wrong = [row for row in rows if not 0 <= row < T]
         if wrong:
             raise InputError(

@@ -128,7 +128,7 @@ def compare(golden: Bundle, candidate: Candidate, required: Sequence[str] = ("lo
         logits=logits,
         greedy=None if greedy is None else compare_greedy(golden, greedy, dtype),
         unknown=tuple(name for name in given if name not in golden.values),
-        notes=candidate.notes,
+        notes=(*candidate.notes, *filter(None, [golden.remark])),
         required=needed,
         judgeable=all(  # ids are chosen from logits
             golden.judgeable(dtype, "logits" if name == "greedy" else name) for name in needed
