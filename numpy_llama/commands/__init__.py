@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .batch import batch
 from .chat import chat
 from .convert import convert
 from .errors import one_sentence
@@ -49,7 +50,7 @@ def main() -> None:
     """
 
 
-for command in (generate, chat, logits, tokenize, info, convert, pull, golden):
+for command in (generate, chat, batch, logits, tokenize, info, convert, pull, golden):
     main.add_command(command)
 
 for command in (kit, run, diff):
