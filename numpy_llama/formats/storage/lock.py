@@ -8,6 +8,7 @@ unfinished NAME is of no living writer.
 import errno
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from ...errors import InputError
 
-if os.name == "nt":
+if sys.platform == "win32":  # so written, mypy knows it
     import msvcrt
 else:
     import fcntl
@@ -47,7 +48,7 @@ def open_lock(path: Path) -> tuple[int, bool]:
 def try_lock(handle: int) -> bool:
     """Lock an open file; whether no other holds it. Threads exclude each other as processes do."""
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,7 +72,7 @@ def acquire(path: Path) -> int | None:
     try:
         handle, made = open_lock(path)
     except PermissionError:
-        if os.name == "nt" and path.exists():
+        if sys.platform == "win32" and path.exists():
             return None  # it is being removed
         raise
     try:
@@ -91,7 +92,7 @@ def acquire(path: Path) -> int | None:
 
 def release(handle: int, path: Path) -> None:
     """Remove the file while it is locked, so that nobody locks one that is on its way out."""
-    if os.name == "nt":  # an open file cannot be removed there
+    if sys.platform == "win32":  # an open file cannot be removed there
         os.close(handle)
         with suppress(OSError):
             path.unlink()
