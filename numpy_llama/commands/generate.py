@@ -23,6 +23,7 @@ from .options import (
     threads_option,
 )
 from .stats import report, stats_of
+from .terminal import write_text
 
 
 def check_usage(chat: bool, special: bool, system: str | None, template: str | None) -> None:
@@ -43,8 +44,8 @@ def conversation(system: str | None, text: str) -> list[dict[str, str]]:
 def print_as_it_comes(pieces: Iterable[str]) -> None:
     """Each piece of a text at once, then the newline that ends it."""
     for piece in pieces:
-        print(piece, end="", flush=True)
-    print(flush=True)
+        write_text(piece)
+    write_text("\n")
 
 
 @click.command()

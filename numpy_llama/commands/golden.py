@@ -127,7 +127,7 @@ def show(golden: Path, as_json: bool) -> None:
     from ..golden.record.show import describe
 
     bundle = load(golden)
-    print((golden / JSON).read_text().rstrip() if as_json else describe(bundle))
+    print((golden / JSON).read_text(encoding="utf-8").rstrip() if as_json else describe(bundle))
 
 
 @golden.command()

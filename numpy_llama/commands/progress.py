@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from .terminal import beneath
+
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
@@ -18,7 +20,7 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
             if not sys.stderr.isatty():
                 return
             if not bars:
-                bar = click.progressbar(length=max(total, 1), label=label, file=sys.stderr)
+                bar = click.progressbar(length=max(total, 1), label=label, file=beneath(sys.stderr))
                 bars.append(stack.enter_context(bar))
             bars[0].update(done - bars[0].pos)
 
