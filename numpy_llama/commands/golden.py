@@ -11,8 +11,10 @@ import click
 
 from ..choices import CANDIDATE_DTYPES, EXPORTS
 from .errors import exit_2_on_errors
+from .help import Command
 from .options import model_option, parse_ids, read_prompt, threads_option
 from .progress import progress_bar
+from .streams import try_output
 
 if TYPE_CHECKING:
     from ..golden import Bundle, Report
@@ -44,7 +46,7 @@ def golden() -> None:
     """
 
 
-@golden.command()
+@golden.command(cls=Command)
 @model_option
 @click.option("-p", "--prompt", metavar="TEXT", help="The prompt; - or piped in as elsewhere.")
 @click.option(
@@ -117,7 +119,7 @@ def record(
     )
 
 
-@golden.command()
+@golden.command(cls=Command)
 @golden_argument
 @click.option("--json", "as_json", is_flag=True, help="golden.json itself.")
 def show(golden: Path, as_json: bool) -> None:
@@ -130,7 +132,7 @@ def show(golden: Path, as_json: bool) -> None:
     print((golden / JSON).read_text(encoding="utf-8").rstrip() if as_json else describe(bundle))
 
 
-@golden.command()
+@golden.command(cls=Command)
 @golden_argument
 @click.option("--to", required=True, type=click.Choice(EXPORTS), help="The format.")
 @taps_option
@@ -156,7 +158,7 @@ def export(
     click.echo(f"wrote {output}: {detail}", err=True)
 
 
-@golden.command()
+@golden.command(cls=Command)
 @golden_argument
 @click.argument("candidate", metavar="CANDIDATE", type=click.Path(path_type=Path))
 @click.option(
@@ -210,6 +212,7 @@ def check(
     not be judged: a file is missing or broken, or the options are wrong.
     """
     with exit_2_on_errors():
+        try_output(html)
         from ..golden import as_text, load
         from ..golden import check as check_golden
         from ..golden.report.json import as_json as report_json
@@ -239,7 +242,7 @@ def write_html(path: Path, report: "Report", bundle: "Bundle", candidate: Path) 
         file.write(as_html(report, bundle, candidate.name).encode())
 
 
-@golden.command()
+@golden.command(cls=Command)
 @click.option(
     "-o",
     "--output",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .help import Command
 from .options import (
     context_option,
     device_option,
@@ -16,6 +17,7 @@ from .options import (
     stream_option,
     threads_option,
 )
+from .streams import try_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +50,7 @@ def print_likeliest(row: "np.ndarray", tokenizer: "Tokenizer") -> None:
         print(f"{probabilities[token]:6.2%}  {token:>7}  {piece!r}")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("prompt", required=False)
 @model_option
 @click.option(
@@ -91,6 +93,7 @@ def logits(
         raise click.UsageError("give a PROMPT or --tokens, not both")
     if all_rows and output is None:
         raise click.UsageError("--all needs -o FILE.npy: (L, V) numbers are too many to print")
+    try_output(output)
     text = read_prompt(prompt, None) if tokens is None else None
 
     m = load_text(model, dtype, device, stream)
