@@ -19,6 +19,7 @@ from .golden_kit import kit, run
 from .info import info
 from .logits import logits
 from .pull import pull
+from .score import score
 from .terminal import harmless_streams
 from .tokenize import tokenize
 
@@ -54,7 +55,7 @@ def main() -> None:
     """
 
 
-for command in (generate, chat, logits, tokenize, info, convert, pull, golden):
+for command in (generate, chat, logits, score, tokenize, info, convert, pull, golden):
     main.add_command(command)
 
 for command in (kit, run, diff):

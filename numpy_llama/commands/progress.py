@@ -46,10 +46,12 @@ class Passing:
 
     def __init__(self, label: str):
         self.label, self.begun = label, time.monotonic()
-        self.shown, self.ended = "", False
+        self.shown, self.done, self.ended = "", 0, False
 
     def __call__(self, done: int, total: int) -> None:
         line = f"{self.label}: {done / total:.0%}"
+        self.ended |= done < self.done  # another forward pass has begun: one of a single token
+        self.done = done
         late = time.monotonic() - self.begun >= SOON
         if late and line != self.shown and not self.ended and is_seen():
             self.shown = line
