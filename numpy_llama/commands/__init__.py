@@ -20,6 +20,8 @@ from .golden_kit import kit, run
 from .info import info
 from .logits import logits
 from .pull import pull
+from .score import score
+from .terminal import harmless_streams
 from .tokenize import tokenize
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
@@ -27,6 +29,10 @@ INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 class Commands(click.Group):
     """A group whose commands end in one sentence, not a traceback, on a user's errors."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        with harmless_streams():
+            return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -50,7 +56,7 @@ def main() -> None:
     """
 
 
-for command in (generate, chat, batch, logits, tokenize, info, convert, pull, golden):
+for command in (generate, chat, batch, logits, score, tokenize, info, convert, pull, golden):
     main.add_command(command)
 
 for command in (kit, run, diff):

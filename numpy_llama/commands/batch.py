@@ -65,7 +65,7 @@ def read_requests(
     return requests, wrong
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("prompts", type=click.File("rb"), metavar="PROMPTS.jsonl")
 @click.option(
     "-o",
@@ -131,10 +131,6 @@ def batch(
     Python names (max_tokens, temperature, stop …) may stand beside them. Answers are kept in
     OUT.jsonl.partial until all are there: the same command goes on where a killed one ended. What
     is wrong with a line stands in its answer, as "error"; then the exit code is 1.
-
-    \b
-    llama-np batch prompts.jsonl -o answers.jsonl -n 40
-    llama-np batch texts.jsonl -o scores.jsonl --task score --jobs 2
     """
     if dask is not None and (jobs is not None or together is not None):
         raise click.UsageError("--dask has workers of its own: leave out --jobs and --together")

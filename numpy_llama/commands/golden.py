@@ -12,8 +12,10 @@ import click
 from ..choices import CANDIDATE_DTYPES, EXPORTS
 from .errors import exit_2_on_errors
 from .executors import dask_executor, dask_option
+from .help import Command
 from .options import model_option, parse_ids, read_prompt, threads_option
 from .progress import progress_bar
+from .streams import try_output
 
 if TYPE_CHECKING:
     from ..golden import Bundle, Report
@@ -45,7 +47,7 @@ def golden() -> None:
     """
 
 
-@golden.command()
+@golden.command(cls=Command)
 @model_option
 @click.option("-p", "--prompt", metavar="TEXT", help="The prompt; - or piped in as elsewhere.")
 @click.option(
@@ -171,7 +173,7 @@ def record_batch(
         sys.exit(1)
 
 
-@golden.command()
+@golden.command(cls=Command)
 @golden_argument
 @click.option("--json", "as_json", is_flag=True, help="golden.json itself.")
 def show(golden: Path, as_json: bool) -> None:
@@ -181,10 +183,10 @@ def show(golden: Path, as_json: bool) -> None:
     from ..golden.record.show import describe
 
     bundle = load(golden)
-    print((golden / JSON).read_text().rstrip() if as_json else describe(bundle))
+    print((golden / JSON).read_text(encoding="utf-8").rstrip() if as_json else describe(bundle))
 
 
-@golden.command()
+@golden.command(cls=Command)
 @golden_argument
 @click.option("--to", required=True, type=click.Choice(EXPORTS), help="The format.")
 @taps_option
@@ -210,7 +212,7 @@ def export(
     click.echo(f"wrote {output}: {detail}", err=True)
 
 
-@golden.command()
+@golden.command(cls=Command)
 @golden_argument
 @click.argument("candidate", metavar="CANDIDATE", type=click.Path(path_type=Path))
 @click.option(
@@ -264,6 +266,7 @@ def check(
     not be judged: a file is missing or broken, or the options are wrong.
     """
     with exit_2_on_errors():
+        try_output(html)
         from ..golden import as_text, load
         from ..golden import check as check_golden
         from ..golden.report.json import as_json as report_json
@@ -293,7 +296,7 @@ def write_html(path: Path, report: "Report", bundle: "Bundle", candidate: Path) 
         file.write(as_html(report, bundle, candidate.name).encode())
 
 
-@golden.command()
+@golden.command(cls=Command)
 @click.option(
     "-o",
     "--output",
