@@ -56,7 +56,9 @@ def main() -> None:
     """
 
 
-for command in (generate, chat, batch, logits, score, tokenize, info, convert, pull, golden):
+for command in (
+    generate, chat, batch, logits, score, tokenize, info, convert, pull, golden,
+):  # fmt: skip
     main.add_command(command)
 
 for command in (kit, run, diff):
