@@ -68,8 +68,9 @@ def draw_norm(run) -> Figure:
 
 def draw_stream(run) -> Figure:
     """Two panels over the layers of SmolLM2. Left: the size of the stream grows from 0.1 to about
-    34 for the middle token, and the first token's rises to a thousand in layer 11. Right: the rank
-    of " Paris" among 49,152 tokens is in the thousands until layer 23 and then falls to 0."""
+    34 for the middle token, and the first token's is a thousand from the
+    twelfth layer on. Right: the rank
+    of " Paris" among 49,152 tokens is in the thousands for 23 layers and then falls to 0."""
     figure, (left, right) = panels(1, 2, 2.9)
     left.plot(np.median(run.sizes, axis=1), color=BLUE, marker="o", ms=3, label="middle token")
     left.plot(run.sizes[:, 0], color=ORANGE, marker="s", ms=3, label="first token")
