@@ -16,7 +16,6 @@ TEXTS = [
     "ein Lama summt",
     "    return x",
 ]
-START = "Once upon a time, there was a little"
 SETTINGS = {
     "temperature 1": Sampling(temperature=1.0),
     "temperature 0.5": Sampling(temperature=0.5),
@@ -59,7 +58,7 @@ def draw_sampling(run) -> Figure:
     """The nine likeliest tokens after "Once upon a time, there was a little" in six ways: a low
     temperature sharpens, a high one flattens; top-k keeps four, top-p those that reach one half,
     min-p those at least a fifth as likely as the first. What is kept is scaled to sum 1."""
-    logits = run.text.logits(START, last_only=True)[0]
+    logits = run.girl
     order = np.argsort(-logits)[:9]
     words = [run.text.decode([int(i)]).strip() for i in order]
     figure, axes = panels(2, 3, 3.9, sharex=True, sharey=True)

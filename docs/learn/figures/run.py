@@ -89,6 +89,11 @@ class Run:
         return [seen.lens_rank(self.model, x[-1], paris) for x in stream]
 
     @cached_property
+    def girl(self) -> np.ndarray:
+        """The logits of what follows: a girl, a town, …"""
+        return self.text.logits("Once upon a time, there was a little", last_only=True)[0]
+
+    @cached_property
     def replaced(self) -> dict[int, np.ndarray]:
         """All scores of the story, were each query and key to stand so far apart."""
         distances = [0, 1, 16, 64, 256, 1024, 4096]

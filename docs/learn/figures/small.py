@@ -29,6 +29,10 @@ class Counted(np.ndarray):
             Counted.done["elementwise"] += result.size
         return result.view(Counted) if isinstance(result, np.ndarray) else result
 
+    def __array_function__(self, function, types, inputs, options):
+        result = super().__array_function__(function, types, inputs, options)
+        return result.view(Counted) if isinstance(result, np.ndarray) else result
+
 
 def counted(compute) -> Counter:
     """What `compute()` did, on arrays that are Counted."""

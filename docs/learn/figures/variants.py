@@ -123,3 +123,13 @@ def with_rope(model: Llama, kind: str, factor: float, context: int | None = None
     c = model.config
     scaling = RopeScaling(kind, factor=factor, original_context=context or c.max_context)
     return replace(model, config=replace(c, rope_scaling=scaling))
+
+
+def far(model: Llama, start: int = 100_000) -> Llama:
+    """Positions begin at `start`."""
+
+    class Far(Llama):
+        def rotations(self, first, L):
+            return super().rotations(first + start, L)
+
+    return Far(model.config, model.weights, model.attention)
