@@ -109,6 +109,7 @@ SMALL = [
     Stated(2, "goes from {} to {}.", lambda: [mean_square(0)[1], mean_square(10)[1]]),
     Stated(2, "our RMSNorm makes {} steps", lambda: small.norm_steps(4096)[0]["elementwise"]),
     Stated(2, "LayerNorm makes {} and", lambda: small.norm_steps(4096)[1]["elementwise"]),
+    Stated(2, "1/576, which is {} %", lambda: 100 / SMOLLM2.dim),
     Stated(3, "by one radian, becomes ({}, {})", lambda: [math.cos(1), math.sin(1)]),
     Stated(3, "{} numbers, of which {} are not", lambda: [64 * 64, 32 * 4]),
     Stated(3, "the distances, {} pairs of them", lambda: 1000 * 1000),
@@ -128,7 +129,7 @@ SMALL = [
     Stated(5, "SmolLM2 keeps {} KiB a token", lambda: kib(SMOLLM2)),
     Stated(5, "Llama 2 70B {} KiB, so", lambda: kib(BIG)),
     Stated(5, "of the latter are {} GiB", lambda: 4096 * costs.cache_bytes(BIG) / GIB),
-    Stated(5, "{} times fewer operations", lambda: times_less(128)),
+    Stated(5, "At 32 tokens there are {} times fewer", lambda: times_less(32)),
     Stated(
         6, "H = {} and K = {}, so G = {}", lambda: [32, LLAMA_8B.n_kv_heads, LLAMA_8B.group_size]
     ),
@@ -183,7 +184,7 @@ SMALL = [
     Stated(9, "becomes its root, {}, {}, {}, {}, and", roots_at_2),
     Stated(9, "become {} and {}. *Top-p", lambda: [0.5 / 0.75, 0.25 / 0.75]),
     Stated(9, "A forward pass gives {} scores", lambda: SMOLLM2.vocab_size),
-    Stated(9, "the {} tokens that are not drawn", lambda: SMOLLM2.vocab_size - 9),
+    Stated(9, "the {} tokens that are not in the picture", lambda: SMOLLM2.vocab_size - 9),
     Stated(10, "the fastest pair turns {} times", lambda: 4096 / (2 * math.pi)),
     Stated(10, "The slowest turns {} radians a position", lambda: SLOWEST),
     Stated(
