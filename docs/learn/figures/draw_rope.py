@@ -91,9 +91,10 @@ def draw_distance(run) -> Figure:
 
 
 def draw_context(run) -> Figure:
-    """Left: the frequency of each pair of Llama 2 7B for 16,384 positions, as a part of the one
-    it was trained with, under four scalings by 4: linear slows all pairs alike, the others leave
-    the fastest. Right: the loss on a short text: linear scaling costs most, YaRN little, dynamic NTK nothing."""
+    """Left: the frequency of each pair of Llama 2 7B for 16,384 positions, as a part of the one it
+    was trained with, under four scalings by 4: linear slows all pairs alike, the others leave the
+    fastest. Right: the loss on a short text: linear scaling costs most, YaRN little, dynamic NTK
+    nothing."""
     figure, (left, right) = panels(1, 2, 3.0)
     config = replace(FAMILY["Llama 2 7B"], max_context=4096)
     trained = base_frequencies(1e4, 128)
