@@ -138,7 +138,8 @@ SMALL = [
     Stated(6, "decoding with a cache, {}. The cache", lambda: prefill_intensity(1)),
     Stated(6, "{} GB of weights", lambda: 2 * costs.parameters(BIG) / GB),
     Stated(6, "4,096 positions {} GB of cache", lambda: 4096 * costs.cache_bytes(BIG) / GB),
-    Stated(6, "its intensity is {}. A batch", lambda: costs.step_intensity(BIG, 64, 1, 4096)),
+    Stated(6, "its intensity is {}. A batch", lambda: costs.step_intensity(BIG, 8, 1, 4096)),
+    Stated(6, "32 caches are {} GB", lambda: 32 * 4096 * costs.cache_bytes(BIG, 64) / GB),
     Stated(6, "an intensity of {} with K = 8", lambda: costs.step_intensity(BIG, 8, 32, 4096)),
     Stated(
         6,
