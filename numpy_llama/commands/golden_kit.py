@@ -14,7 +14,7 @@ from ..choices import CANDIDATE_DTYPES, MODEL_FORMATS
 from ..errors import InputError
 from .errors import exit_2_on_errors
 from .golden import telling
-from .options import threads_option
+from .options import allow_option, threads_option
 
 if TYPE_CHECKING:
     from ..golden.kit.kit import Entry
@@ -113,6 +113,7 @@ def print_coverage(kit: Path) -> bool:
     metavar="FILE|llama.cpp|transformers|transformerlens",
     help="What its output calls the taps, as in `golden check`.",
 )
+@allow_option
 @click.option("--only", multiple=True, metavar="PATTERN", help="Cases to run. Default: all.")
 @click.option(
     "--timeout",
@@ -156,7 +157,8 @@ def run(
                    suffix may be put ({out}.npy), or a directory to make; see `golden check`
     {name}         the name of the case
 
-    Exits 0 if all passed, 1 if any diverged, 3 if any could not be judged, 2 for wrong options.
+    Exits with the gravest of: 1 if any diverged, 2 if any could not be judged or the options are
+    wrong, 4 if any makes a choice that is not declared with --allow, 3 if any is incomplete, 0.
     """
     with exit_2_on_errors(), TemporaryDirectory() as passing:
         from ..golden.kit.kit import read_kit

@@ -172,6 +172,14 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
     return prompt
 
 
+allow_option = click.option(
+    "--allow",
+    multiple=True,
+    metavar="CHOICE",
+    help="A choice that is meant, such as kv-float16: then it passes. May be given several times.",
+)
+
+
 def parse_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
     """Token ids as people write them: 1,2,3 or 1 2 3."""
     if value is None:

@@ -75,8 +75,11 @@ class Search:
         self, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing
     ) -> dict[str, np.ndarray]:
         """The taps in evidence of a model with these faults, at a dtype."""
-        model, schedule = in_dtype(self.model, dtype), self.schedule
-        for fault in faults:
+        model, schedule, faults = self.model, self.schedule, tuple(faults)
+        for stored in (fault for fault in faults if fault.stored):
+            model, schedule = stored.apply(model, schedule)
+        model = in_dtype(model, dtype)
+        for fault in (fault for fault in faults if not fault.stored):
             model, schedule = fault.apply(model, schedule)
         if schedule != self.schedule or not self.evidence.by_step:
             observe = observe_nothing  # its steps are not those of the candidate
