@@ -1,7 +1,9 @@
 """Choices that explain a candidate: right programs that keep or compute something in fewer bits.
 
 A choice has to explain more than a mistake has: all within the floors, and of the error that there
-was without it a fifth at most. So none hides a mistake, which would have to look like it.
+was without it it leaves a fifth at most, or what its own noise is: in a deep model the noise of
+float32 decides which way one in a hundred of the rounded values goes. So none hides a mistake that
+is not smaller than that, or that does not look like it.
 """
 
 import dataclasses
@@ -10,10 +12,13 @@ from collections.abc import Iterable, Sequence
 from ..faults import CHOICES, Choice, Fault
 from ..record.floors import in_fewer_steps
 from ..replay.metrics import DIVERGENT, SUSPICIOUS
-from .search import CLOSER, Search, Trial, by_residual, closer
+from ..replay.precision import UNIT_ROUNDOFF
+from .search import CLOSER, Search, Trial, by_residual, one_rounding
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it
-DECISIVE = 0.02  # so little cannot be left by chance: nothing else has to be tried
+MOST = 0.6  # what may be left where the choice's own noise leaves as much
+CLEAR = 30.0  # floors; where the error is larger, no mistake that is none of these looks so
+SCREENED = 0.8  # what a quick look may leave: two runs' noise
 PART = 0.8  # the larger of two choices leaves at most about 0.7 of what both make
 NEAR = 3  # how many are looked at exactly
 FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
@@ -25,26 +30,39 @@ def leaves(trial: Trial, without: Trial, share: float) -> bool:
     return all(trial.errors[tap] <= share * without.errors[tap] for tap in off)
 
 
-def accounts(trial: Trial, *without: Trial) -> bool:
+def own_noise(search: Search, trial: Trial) -> dict[str, float]:
+    """What was measured of a trial's noise, and not only allowed for; at least the golden's."""
+    least = UNIT_ROUNDOFF[search.dtype]
+    noise = {}
+    for tap, floor in trial.floors.items():
+        golden, size = search.floors[tap], search.evidence.values[tap].size
+        allowed = one_rounding(trial.faults, size) * golden / least
+        noise[tap] = max(golden, floor if floor > allowed else 0.0)
+    return noise
+
+
+def accounts(search: Search, trial: Trial, *without: Trial) -> bool:
     """Whether a trial explains all that each of the others leaves open; see above.
 
-    Near ten floors, a fifth is less than right programs may be off: three floors will do there.
+    Where the choice is hardly above noise, a fifth is less than right programs may be off: three
+    times its own noise will do there, as long as that is not most of what there was.
     """
-    if trial.residual > DIVERGENT:
-        return False
-    for other in without:
-        for tap in other.errors:
-            enough = max(SHARE * other.errors[tap], SUSPICIOUS * trial.floors[tap])
-            if other.ratio(tap) > DIVERGENT and trial.errors[tap] > min(
-                enough, CLOSER * other.errors[tap]
-            ):
-                return False
-    return True
+    noise = own_noise(search, trial)
+
+    def enough(tap: str, error: float) -> float:
+        return min(max(SHARE * error, SUSPICIOUS * noise[tap]), MOST * error)
+
+    return trial.residual <= DIVERGENT and all(
+        trial.errors[tap] <= enough(tap, other.errors[tap])
+        for other in without
+        for tap in other.errors
+        if other.ratio(tap) > DIVERGENT
+    )
 
 
 def decisive(found: Sequence[Trial], base: Trial) -> bool:
-    """Whether one leaves so little that a mistake cannot leave less but by being the same."""
-    return any(leaves(trial, base, DECISIVE) for trial in found)
+    """Whether one leaves half of a large error at most: by chance, no mistake does the same."""
+    return base.residual > CLEAR and any(leaves(trial, base, CLOSER) for trial in found)
 
 
 def possible(search: Search, choices: Iterable[Choice]) -> list[Choice]:
@@ -81,12 +99,12 @@ def refined(search: Search, trial: Trial) -> Trial:
 
 def best_of(search: Search, trials: Iterable[Trial], *without: Trial) -> list[Trial]:
     """Of trials that were screened those that explain, one of each name, best first."""
-    near = [trial for trial in trials if trial.whole and closer(trial, without[0])]
+    near = [trial for trial in trials if trial.whole and leaves(trial, without[0], SCREENED)]
     found: dict[tuple[str, ...], Trial] = {}
     for trial in sorted(near, key=by_residual)[:NEAR]:
         exact = refined(search, trial)
         names = tuple(fault.id for fault in exact.faults)
-        if accounts(exact, *without) and names not in found:
+        if accounts(search, exact, *without) and names not in found:
             found[names] = exact
     return list(found.values())
 
@@ -118,11 +136,11 @@ def thorough(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
     trials = screened(search, possible(search, others), base)
     found = best_of(search, trials, base)
     for choice in possible(search, (c for c in CHOICES.values() if c.stored)):
-        if found:
+        if decisive(found, base):
             break
         more = screened(in_one_call(search), [choice], base)
         trials += more
-        found = best_of(search, more, base)
+        found += best_of(search, more, base)
     return found, trials
 
 
@@ -148,12 +166,18 @@ def with_another(
         tried += trials
         for pair in best_of(search, trials, first):
             second = alone.get(pair.faults[-1].id)
-            if second is None or not second.whole or accounts(pair, second):
+            if second is None or not second.whole or accounts(search, pair, second):
                 found.append(pair)
     return found, tried
 
 
 def promising(trials: list[Trial], base: Trial, share: float) -> list[Trial]:
     """Those that may be a part of the explanation: they leave less, or reach further."""
-    near = [t for t in trials if t.reach > base.reach or (t.whole and leaves(t, base, share))]
+    near = [
+        trial
+        for trial in trials
+        if (trial.reach > base.reach or (trial.whole and leaves(trial, base, share)))
+        and trial.residual > DIVERGENT  # else there is nothing for another to explain
+        and not trial.faults[0].harmless
+    ]
     return sorted(near, key=lambda t: (-t.reach, t.residual))[:FIRST]

@@ -16,7 +16,7 @@ from . import choices
 from .evidence import gather
 from .isolate import isolate
 from .search import CLOSER, Search, Trial, explains, indistinguishable
-from .settle import settled
+from .settle import NOISE, PARTLY, by_group, is_noise, settled
 
 EXTENDED = 3  # how many faults that explain the beginning are each tried with every other
 # Multiplications that pairs of faults in one stage may take without being asked for: half a minute
@@ -24,11 +24,16 @@ EXTENDED = 3  # how many faults that explain the beginning are each tried with e
 PATIENCE = 3e11
 
 
+def names_in(trial: Trial) -> list[str]:
+    return [fault.id for fault in trial.faults]
+
+
 def named(explaining: list[Trial], others: list[Trial], stage: str | None, tried: int) -> Diagnosis:
     """The diagnosis when at least one trial explains everything."""
     explaining = sorted(explaining, key=lambda trial: trial.residual)
     members = indistinguishable(explaining)
-    ruled_out = [t for t in [*explaining, *others] if t not in members]
+    names = [names_in(trial) for trial in members]  # of which each may have been tried before
+    ruled_out = [t for t in [*explaining, *others] if names_in(t) not in names]
     runner_up = nearest_of(ruled_out, math.inf)
     return Diagnosis(
         outcome="named" if len(members) == 1 else "set",
@@ -106,6 +111,7 @@ def pairs_in_one_stage(
 
 def search_for_faults(
     search: Search,
+    base: Trial,
     stage: str | None,
     deep: bool,
     allowed: Sequence[str] = (),
@@ -115,9 +121,6 @@ def search_for_faults(
 
     Choices come where they cost least: those that were declared first, those of weights last.
     """
-    base = search.refine(())
-    if base.residual <= DIVERGENT:
-        return Diagnosis("correct", stage=stage)
     chosen, looked_at = choices.declared(search, base, allowed)
     tried = len(looked_at)
     if not name_mistakes:
@@ -172,7 +175,16 @@ def diagnose(
     if evidence.values:
         floors = {tap: golden.floor(tap, dtype) for tap in evidence.values}
         search = Search(model, golden.schedule, evidence, floors, dtype, progress)
-        diagnosis = search_for_faults(search, stage, deep, report.allowed, name_mistakes)
+        base = search.refine(())
+        if base.residual <= DIVERGENT:
+            if is_noise(golden, candidate, search):
+                notes = (*report.notes, NOISE)
+                return dataclasses.replace(report, diagnosis=Diagnosis("correct"), notes=notes)
+            base = by_group(base, report)
+        if base.residual <= DIVERGENT:
+            diagnosis = unexplained([], stage, 0, PARTLY)
+            return dataclasses.replace(report, diagnosis=diagnosis)
+        diagnosis = search_for_faults(search, base, stage, deep, report.allowed, name_mistakes)
         report = dataclasses.replace(report, diagnosis=diagnosis)
         return settled(golden, candidate, search, report)
     detail = "nothing that was given can be compared with a run of the model"

@@ -18,9 +18,9 @@ from ..record.bundle import Bundle
 from ..replay.metrics import group_errors
 from ..replay.precision import UNIT_ROUNDOFF
 from .evidence import Evidence
-from .search import Search, one_rounding
+from .search import Search, Trial, one_rounding
 
-NOISE = "this model's own noise explains what is off: no mistake, and a golden with a lucky floor"
+NOISE = "what is off is within this model's own noise, measured here: the golden's floors are lucky"
 PARTLY = "what was given agrees with the model: it is only not all, or not in its shape"
 
 
@@ -66,6 +66,20 @@ def explained(
     return not compare(as_golden(golden, search, faults), candidate, ()).off
 
 
+def is_noise(golden: Bundle, candidate: Candidate, search: Search) -> bool:
+    """Whether the model itself gives all that the candidate does."""
+    return explained(golden, candidate, search, ())
+
+
+def by_group(base: Trial, report: Report) -> Trial:
+    """The trial of the correct model in the floors by which the report calls a tap divergent.
+
+    These are of the worst group of rows, and may be smaller than those of a whole tap.
+    """
+    floors = {tap.tap: tap.floor for tap in report.taps if tap.verdict == "divergent" and tap.floor}
+    return dataclasses.replace(base, floors={**base.floors, **floors})
+
+
 def ways_of(suspect: Suspect) -> Iterator[tuple[Fault, ...]]:
     """The choices of a suspect, made in each of their ways."""
     return itertools.product(*(CHOICES[id].each_way for id in suspect.faults))
@@ -79,12 +93,6 @@ def settled(
 ) -> Report:
     """The report with what its diagnosis comes to: choices, noise, or what was found."""
     found = report.diagnosis
-    if found is not None and found.outcome == "correct":
-        if explained(golden, candidate, search, ()):
-            return dataclasses.replace(report, notes=(*report.notes, NOISE))
-        return dataclasses.replace(
-            report, diagnosis=Diagnosis("unexplained", stage=found.stage, detail=PARTLY)
-        )
     suspects = found.suspects if found else ()
     if found is None or not suspects or not all(CHOICES.keys() >= set(s.faults) for s in suspects):
         return report
