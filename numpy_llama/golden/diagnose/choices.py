@@ -19,7 +19,7 @@ SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much
 CLEAR = 30.0  # floors; where the error is larger, no mistake that is none of these looks so
 SCREENED = 0.8  # what a quick look may leave: two runs' noise
-PART = 0.8  # the larger of two choices leaves at most about 0.7 of what both make
+PART = 0.9  # the larger of two choices leaves about 0.7 of what both make, and none other less
 NEAR = 3  # how many are looked at exactly
 FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
 
@@ -41,23 +41,25 @@ def own_noise(search: Search, trial: Trial) -> dict[str, float]:
     return noise
 
 
-def accounts(search: Search, trial: Trial, *without: Trial) -> bool:
-    """Whether a trial explains all that each of the others leaves open; see above.
+def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
+    """Whether a trial explains all that is off, and leaves far less than each of its parts.
 
     Where the choice is hardly above noise, a fifth is less than right programs may be off: three
-    times its own noise will do there, as long as that is not most of what there was.
+    times its own noise will do there, as long as that is not most of what there was. That is no
+    reason to accuse: where there is a mistake as well, it has to be a fifth.
     """
     noise = own_noise(search, trial)
+    right = all(fault.id in CHOICES for fault in trial.faults)
 
     def enough(tap: str, error: float) -> float:
-        return min(max(SHARE * error, SUSPICIOUS * noise[tap]), MOST * error)
+        allowed = SUSPICIOUS * noise[tap] if right else 0.0
+        return min(max(SHARE * error, allowed), MOST * error)
 
-    return trial.residual <= DIVERGENT and all(
-        trial.errors[tap] <= enough(tap, other.errors[tap])
-        for other in without
-        for tap in other.errors
-        if other.ratio(tap) > DIVERGENT
-    )
+    def leaves_little_of(other: Trial) -> bool:
+        off = [tap for tap, e in other.errors.items() if e > DIVERGENT * other.floors[tap]]
+        return bool(off) and all(trial.errors[tap] <= enough(tap, other.errors[tap]) for tap in off)
+
+    return trial.residual <= DIVERGENT and all(map(leaves_little_of, (base, *parts)))
 
 
 def decisive(found: Sequence[Trial], base: Trial) -> bool:
@@ -81,7 +83,7 @@ def screened(search: Search, choices: Sequence[Choice], first: Trial) -> list[Tr
     found = []
     for done, choice in enumerate(choices):
         search.progress(done, len(choices), choice.id)
-        found.append(search.screen((*first.faults, choice), steps))
+        found.append(search.screen((*first.faults, choice), steps, PART))
     return found
 
 
@@ -90,21 +92,23 @@ def refined(search: Search, trial: Trial) -> Trial:
     *others, choice = trial.faults
     ways = choice.each_way if isinstance(choice, Choice) else [choice]
     if len(ways) > 1:
-        trials = [search.screen((*others, way), search.step_errors(())) for way in ways]
+        steps = search.step_errors(())
+        trials = [search.screen((*others, way), steps) for way in ways]
         trial = min(trials, key=lambda one: one.residual if one.whole else DIVERGENT**9)
     found = search.refine(trial.faults)
     floors = {tap: max(floor, search.floors[tap]) for tap, floor in found.floors.items()}
     return dataclasses.replace(found, floors=floors)
 
 
-def best_of(search: Search, trials: Iterable[Trial], *without: Trial) -> list[Trial]:
+def best_of(search: Search, trials: Iterable[Trial], base: Trial, *parts: Trial) -> list[Trial]:
     """Of trials that were screened those that explain, one of each name, best first."""
-    near = [trial for trial in trials if trial.whole and leaves(trial, without[0], SCREENED)]
+    least = parts[0] if parts else base
+    near = [trial for trial in trials if trial.whole and leaves(trial, least, SCREENED)]
     found: dict[tuple[str, ...], Trial] = {}
     for trial in sorted(near, key=by_residual)[:NEAR]:
         exact = refined(search, trial)
         names = tuple(fault.id for fault in exact.faults)
-        if accounts(search, exact, *without) and names not in found:
+        if accounts(search, exact, base, *parts) and names not in found:
             found[names] = exact
     return list(found.values())
 
@@ -157,16 +161,17 @@ def with_another(
     of: Iterable[Choice] = CHOICES.values(),
 ) -> tuple[list[Trial], list[Trial]]:
     """Two choices, or a mistake and a choice, of which each alone leaves much."""
-    alone = {trial.faults[0].id: trial for trial in chosen}
+    whole = sorted((trial for trial in chosen if trial.whole), key=by_residual, reverse=True)
+    alone = {trial.faults[0].id: trial for trial in whole}  # in its best way
     tried: list[Trial] = []
     found: list[Trial] = []
     for first in (*promising(chosen, base, PART), *promising(mistakes, base, CLOSER)):
         others = [c for c in of if kind(c) != kind(first.faults[0])]
         trials = screened(in_one_call(search), possible(search, others), first)
         tried += trials
-        for pair in best_of(search, trials, first):
+        for pair in best_of(search, trials, base, first):
             second = alone.get(pair.faults[-1].id)
-            if second is None or not second.whole or accounts(search, pair, second):
+            if second is None or accounts(search, pair, base, second):
                 found.append(pair)
     return found, tried
 

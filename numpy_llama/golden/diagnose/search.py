@@ -95,18 +95,18 @@ class Search:
         self.play(faults, "float32", observe)
         return errors
 
-    def screen(self, faults: tuple[Fault, ...], base: StepErrors) -> Trial:
+    def screen(self, faults: tuple[Fault, ...], base: StepErrors, share: float = CLOSER) -> Trial:
         """A quick look: one run in float32, in units of the correct model's floors.
 
         It ends at the first tap of a step at which the candidate is off by much, and by no less
-        than it is from `base`, which these faults are to explain.
+        than `share` of what it is from `base`, which these faults are to explain.
         """
         seen: list[str] = []
         hopeless: dict[str, float] = {}
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             error = self.evidence.step_error(name, start, array)
-            if error > HOPELESS * self.floors[name] and error > CLOSER * base[name, start]:
+            if error > HOPELESS * self.floors[name] and error > share * base[name, start]:
                 hopeless[name] = error
                 raise StopRun
             seen.append(name)
