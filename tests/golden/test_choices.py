@@ -122,6 +122,13 @@ def test_the_list_is_what_is_tried_here() -> None:
     assert not CHOICES.keys() & CATALOGUE.keys()
 
 
+def test_the_documents_list_all_choices() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "golden.md").read_text()
+    table = text.partition("<!-- choices -->")[2].partition("<!-- /choices -->")[0]
+    rows = [f"| `{choice.id}` | {choice.sentence} |" for choice in CHOICES.values()]
+    assert table.split("\n")[3:-1] == rows
+
+
 def test_the_other_llama_passes_where_it_makes_no_choice() -> None:
     assert judged().summary == "passed" and judged().chosen == ()
 
