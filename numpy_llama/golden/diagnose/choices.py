@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from ..faults import CHOICES, Choice, Fault
 from ..record.floors import in_fewer_steps
 from ..replay.metrics import DIVERGENT, SUSPICIOUS
-from ..replay.precision import UNIT_ROUNDOFF
-from .search import CLOSER, Search, Trial, by_residual, one_rounding
+from .search import CLOSER, Search, Trial, by_residual
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much
+ONCE = 0.33  # what may be left where one rounding in another direction may leave as much
 CLEAR = 30.0  # floors; where the error is larger, no mistake that is none of these looks so
 SCREENED = 0.8  # what a quick look may leave: two runs' noise
 PART = 0.9  # the larger of two choices leaves about 0.7 of what both make, and none other less
@@ -30,30 +30,21 @@ def leaves(trial: Trial, without: Trial, share: float) -> bool:
     return all(trial.errors[tap] <= share * without.errors[tap] for tap in off)
 
 
-def own_noise(search: Search, trial: Trial) -> dict[str, float]:
-    """What was measured of a trial's noise, and not only allowed for; at least the golden's."""
-    least = UNIT_ROUNDOFF[search.dtype]
-    noise = {}
-    for tap, floor in trial.floors.items():
-        golden, size = search.floors[tap], search.evidence.values[tap].size
-        allowed = one_rounding(trial.faults, size) * golden / least
-        noise[tap] = max(golden, floor if floor > allowed else 0.0)
-    return noise
-
-
 def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
     """Whether a trial explains all that is off, and leaves far less than each of its parts.
 
     Where the choice is hardly above noise, a fifth is less than right programs may be off: three
-    times its own noise will do there, as long as that is not most of what there was. That is no
-    reason to accuse: where there is a mistake as well, it has to be a fifth.
+    times its own noise will do there, as long as that is not most of what there was; or what one
+    value makes that is rounded the other way, up to a third. That is no reason to accuse: where
+    there is a mistake as well, it has to be a fifth.
     """
-    noise = own_noise(search, trial)
     right = all(fault.id in CHOICES for fault in trial.faults)
 
     def enough(tap: str, error: float) -> float:
-        allowed = SUSPICIOUS * noise[tap] if right else 0.0
-        return min(max(SHARE * error, allowed), MOST * error)
+        noise = max(search.floors[tap], trial.noise.get(tap, 0.0))
+        measured = min(SUSPICIOUS * noise, MOST * error) if right else 0.0
+        rounding = min(trial.floors[tap], ONCE * error) if right else 0.0
+        return max(SHARE * error, measured, rounding)
 
     def leaves_little_of(other: Trial) -> bool:
         off = [tap for tap, e in other.errors.items() if e > DIVERGENT * other.floors[tap]]

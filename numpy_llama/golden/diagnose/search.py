@@ -7,7 +7,7 @@ own, and only in units of that does its distance from the candidate mean anythin
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Trial:
     floors: Mapping[str, float]  # the golden's in the first pass, its own in the second
     reach: int
     whole: bool = True  # compared on all that was given: the run was not ended early
+    noise: Mapping[str, float] = field(default_factory=dict)  # its own, as measured in the second
 
     def ratio(self, tap: str) -> float:
         """The error of a tap in floors."""
@@ -137,7 +138,7 @@ class Search:
             for tap, got in self.evidence.values.items()
         }
         reach = self.evidence.reach(exact, floors, DIVERGENT, order)
-        return Trial(faults, self.evidence.errors(exact), floors, reach)
+        return Trial(faults, self.evidence.errors(exact), floors, reach, noise=measured)
 
     def candidates(self, without: tuple[Fault, ...]) -> list[Fault]:
         """The faults that could be added to those."""
