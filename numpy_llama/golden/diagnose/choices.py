@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from ..faults import CHOICES, Choice, Fault
 from ..record.floors import in_fewer_steps
 from ..replay.metrics import DIVERGENT, SUSPICIOUS
-from .search import CLOSER, Search, Trial, by_residual
+from .search import CLOSER, Search, StepErrors, Trial, by_residual
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much
@@ -68,13 +68,16 @@ def in_one_call(search: Search) -> Search:
     return dataclasses.replace(search, schedule=in_fewer_steps(search.model, search.schedule))
 
 
-def screened(search: Search, choices: Sequence[Choice], first: Trial) -> list[Trial]:
-    """A quick look at each choice on top of what a trial has."""
-    steps = search.step_errors(first.faults) if choices else {}
+def screened(
+    search: Search, choices: Sequence[Choice], first: Trial, steps: StepErrors | None = None
+) -> list[Trial]:
+    """A quick look at each choice on top of what a trial has, whose errors are `steps`."""
+    if choices and steps is None:
+        steps = search.step_errors(first.faults)
     found = []
     for done, choice in enumerate(choices):
         search.progress(done, len(choices), choice.id)
-        found.append(search.screen((*first.faults, choice), steps, PART))
+        found.append(search.screen((*first.faults, choice), steps or {}, PART))
     return found
 
 
@@ -130,10 +133,12 @@ def thorough(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
     others = [way for c in CHOICES.values() if not c.stored for way in c.each_way[1:]]
     trials = screened(search, possible(search, others), base)
     found = best_of(search, trials, base)
+    at_once = in_one_call(search)
+    steps = at_once.step_errors(())
     for choice in possible(search, (c for c in CHOICES.values() if c.stored)):
         if decisive(found, base):
             break
-        more = screened(in_one_call(search), [choice], base)
+        more = screened(at_once, [choice], base, steps)
         trials += more
         found += best_of(search, more, base)
     return found, trials
