@@ -79,16 +79,21 @@ def pairs_in_one_stage(
     search: Search, base: Trial, singles: list[Trial], deep: bool
 ) -> tuple[list[Trial], list[Trial]]:
     """Pairs of faults that both act on the first bad tap; with `deep`, of any two faults."""
-    taps = list(base.errors)
+    taps = list(search.evidence.values)
     first = taps[base.reach % len(taps)]
-    noise = DIVERGENT * base.floors[first]
+    noise = DIVERGENT * max(floor for (tap, _), floor in base.floors.items() if tap == first)
     steps = search.step_errors(())
     # How far off the correct model is here, in one step or over all: what a fault leaves as it was.
-    untouched = [base.errors[first], *(e for (tap, _), e in steps.items() if tap == first)]
+    untouched = [e for (tap, _), e in (*base.errors.items(), *steps.items()) if tap == first]
+
+    def off_with(trial: Trial, off: float) -> float:
+        error = trial.error(first)
+        return off if error is None else error
+
     touching = [
         trial.faults[0]
         for trial in singles
-        if deep or all(abs(trial.errors.get(first, off) - off) > noise for off in untouched)
+        if deep or all(abs(off_with(trial, off) - off) > noise for off in untouched)
     ]
     pairs = list(itertools.combinations(touching, 2))
     pairs = pairs if deep else pairs[: affordable(search)]
@@ -114,7 +119,7 @@ def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosi
         return named(found, singles, stage, tried)
     found, pairs = explaining_pairs(search, base, singles)
     tried += len(pairs)
-    if not found and (deep or list(base.errors) != ["logits"]):
+    if not found and (deep or list(search.evidence.values) != ["logits"]):
         found, more = pairs_in_one_stage(search, base, singles, deep)
         tried += len(more)
     if found:
@@ -142,7 +147,11 @@ def diagnose(
     bad = report.first_bad_operation or report.first_divergent
     stage = bad.tap if bad else None
     if evidence.values:
-        floors = {tap: golden.floor(tap, dtype) for tap in evidence.values}
+        floors = {
+            (tap, group): floor
+            for tap in evidence.values
+            for group, floor in enumerate(golden.group_floors(tap, dtype))
+        }
         search = Search(model, golden.schedule, evidence, floors, dtype, progress)
         diagnosis = search_for_faults(search, stage, deep)
     else:

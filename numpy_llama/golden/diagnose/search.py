@@ -2,9 +2,11 @@
 
 Two passes. All faults are run once, in float32, and ranked by how much of the candidate they
 explain. The best are then run exactly, and again in the candidate's dtype: a fault has noise of its
-own, and only in units of that does its distance from the candidate mean anything.
+own, and where it is larger than the correct model's, its distance from the candidate is in units of
+that. All is compared by cells: a tap in one group of rows.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,10 +17,11 @@ from ...model import Llama
 from ..compare.verdict import Suspect
 from ..faults import CATALOGUE, Fault
 from ..progress import Progress
-from ..replay.metrics import DIVERGENT, SUSPICIOUS, smoothed
+from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell, smoothed
 from ..replay.precision import UNIT_ROUNDOFF, in_dtype
 from ..replay.replay import Observer, StopRun, observe_nothing, run
 from ..replay.schedule import Schedule
+from ..replay.variants import variants
 from .evidence import Evidence
 
 REFINED = 6  # of those that come close to it, and of those that explain most of its beginning
@@ -37,18 +40,22 @@ class Trial:
     """
 
     faults: tuple[Fault, ...]
-    errors: Mapping[str, float]
-    floors: Mapping[str, float]  # the golden's in the first pass, its own in the second
+    errors: Mapping[Cell, float]
+    floors: Mapping[Cell, float]  # the golden's; in the second pass its own, where that is larger
     reach: int
     whole: bool = True  # compared on all that was given: the run was not ended early
 
-    def ratio(self, tap: str) -> float:
-        """The error of a tap in floors."""
-        return self.errors[tap] / self.floors[tap]
+    def ratio(self, cell: Cell) -> float:
+        """The error of a tap in a group of rows, in floors."""
+        return self.errors[cell] / self.floors[cell]
+
+    def error(self, tap: str) -> float | None:
+        """The largest error of a tap."""
+        return max((e for (name, _), e in self.errors.items() if name == tap), default=None)
 
     @property
-    def worst(self) -> str:
-        """The tap that is explained least."""
+    def worst(self) -> Cell:
+        """The tap and the group of rows that is explained least."""
         return max(self.errors, key=self.ratio)
 
     @property
@@ -57,7 +64,8 @@ class Trial:
         return self.ratio(self.worst)
 
     def suspect(self) -> Suspect:
-        return Suspect(tuple(fault.id for fault in self.faults), self.residual, self.worst)
+        tap, _ = self.worst
+        return Suspect(tuple(fault.id for fault in self.faults), self.residual, tap)
 
 
 @dataclass(frozen=True)
@@ -67,15 +75,21 @@ class Search:
     model: Llama
     schedule: Schedule
     evidence: Evidence
-    floors: Mapping[str, float]  # of the correct model, at the candidate's dtype
+    floors: Mapping[Cell, float]  # the golden's, at the candidate's dtype
     dtype: str
     progress: Progress
 
     def play(
         self, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing
     ) -> dict[str, np.ndarray]:
-        """The taps in evidence of a model with these faults, at a dtype."""
-        model, schedule = in_dtype(self.model, dtype), self.schedule
+        """The taps in evidence of the model with these faults, at a dtype."""
+        return self.play_on(in_dtype(self.model, dtype), faults, observe)
+
+    def play_on(
+        self, model: Llama, faults: Iterable[Fault], observe: Observer = observe_nothing
+    ) -> dict[str, np.ndarray]:
+        """The same for this model as it is."""
+        schedule = self.schedule
         for fault in faults:
             model, schedule = fault.apply(model, schedule)
         if schedule != self.schedule or not self.evidence.by_step:
@@ -99,12 +113,13 @@ class Search:
         than it is from `base`, which these faults are to explain.
         """
         seen: list[str] = []
-        hopeless: dict[str, float] = {}
+        hopeless: dict[Cell, float] = {}
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             error = self.evidence.step_error(name, start, array)
-            if error > HOPELESS * self.floors[name] and error > CLOSER * base[name, start]:
-                hopeless[name] = error
+            cell = name, self.schedule.group(start)
+            if error > HOPELESS * self.floors[cell] and error > CLOSER * base[name, start]:
+                hopeless[cell] = error
                 raise StopRun
             seen.append(name)
 
@@ -115,24 +130,45 @@ class Search:
         return Trial(faults, self.evidence.errors(taps), self.floors, reach)
 
     def refine(self, faults: tuple[Fault, ...]) -> Trial:
-        """An exact look: in units of the noise that a model with these faults has itself."""
+        """An exact look: in units of the noise that a model with these faults has itself.
+
+        Its noise is the largest of the equally right ways to compute it, of which no more are run
+        than it takes to know whether it explains the candidate.
+        """
         order: dict[str, None] = {}
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             order.setdefault(name)
 
         exact = self.play(faults, "float64", observe)
-        noisy = self.play(faults, self.dtype)
-        measured = smoothed(self.evidence.floors(noisy, exact), self.dtype)
+        noise = self.evidence.floors(self.play(faults, self.dtype), exact)
+        trial = self.trial(faults, exact, noise, order)
+        for variant in itertools.islice(variants(self.model, self.dtype), 1, None):
+            if not DIVERGENT < trial.residual <= HOPELESS:
+                break
+            more = self.evidence.floors(self.play_on(variant, faults), exact)
+            noise = {cell: max(more[cell], error) for cell, error in noise.items()}
+            trial = self.trial(faults, exact, noise, order)
+        return trial
+
+    def trial(
+        self,
+        faults: tuple[Fault, ...],
+        exact: Mapping[str, np.ndarray],
+        noise: dict[Cell, float],
+        order: Iterable[str],
+    ) -> Trial:
+        """The trial of a run in float64, with the noise that was found of it."""
         least = UNIT_ROUNDOFF[self.dtype]
-        floors = {
-            tap: max(
-                measured.get(tap, least),
-                # The correct model's noise shows what one rounding grows to by this tap.
-                one_rounding(faults, got.size) * self.floors[tap] / least,
-            )
-            for tap, got in self.evidence.values.items()
-        }
+        floors = dict(self.floors)
+        for cell, measured in smoothed(noise, self.dtype).items():
+            floors[cell] = max(floors[cell], measured)
+        for (tap, group), floor in self.floors.items():
+            n = self.evidence.values[tap].size * len(self.evidence.groups[tap][group])
+            n //= max(sum(map(len, self.evidence.groups[tap])), 1)
+            # The correct model's noise shows what one rounding grows to by this tap.
+            grown = one_rounding(faults, n) * floor / least
+            floors[tap, group] = max(floors[tap, group], grown)
         reach = self.evidence.reach(exact, floors, DIVERGENT, order)
         return Trial(faults, self.evidence.errors(exact), floors, reach)
 
@@ -170,7 +206,7 @@ def one_rounding(faults: Iterable[Fault], n: int) -> float:
     be too short to show it: then its measured noise is too small.
     """
     coarsest = max((UNIT_ROUNDOFF[f.rounds_to] for f in faults if f.rounds_to), default=0.0)
-    return coarsest / math.sqrt(n)
+    return coarsest / math.sqrt(max(n, 1))
 
 
 def by_residual(trial: Trial) -> float:
@@ -180,9 +216,9 @@ def by_residual(trial: Trial) -> float:
 
 def closer(trial: Trial, base: Trial) -> bool:
     """Whether the candidate is clearly nearer to a trial than to `base`, wherever that is off."""
-    open_taps = [tap for tap in base.errors if base.ratio(tap) > DIVERGENT]
+    left = [cell for cell in base.errors if base.ratio(cell) > DIVERGENT]
     unknown = math.inf
-    return all(trial.errors.get(tap, unknown) <= CLOSER * base.errors[tap] for tap in open_taps)
+    return all(trial.errors.get(cell, unknown) <= CLOSER * base.errors[cell] for cell in left)
 
 
 def explains(trial: Trial, base: Trial) -> bool:
