@@ -103,6 +103,7 @@ class Suspect:
     faults: tuple[str, ...]  # ids of the catalogue
     residual: float  # worst tap's error against that model, in units of that model's floor
     tap: str  # that worst tap
+    place: str = ""  # where alone it is, "in layer 2"; everywhere if empty
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ import math
 from ...formats.checkpoint import expected_shapes
 from ...model import Llama
 from ..candidate.candidate import Candidate
-from ..compare.verdict import Diagnosis, Report
+from ..compare.verdict import Diagnosis, Isolated, Report
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT
 from .evidence import gather
 from .isolate import isolate
+from .localise import FEW, explaining_places
 from .search import CLOSER, Search, Trial, explains, indistinguishable
 
 EXTENDED = 3  # how many faults that explain the beginning are each tried with every other
@@ -51,10 +52,10 @@ def unexplained(
     return Diagnosis("unexplained", (), runner_up, stage, tried, detail)
 
 
-def affordable(search: Search) -> int:
-    """How many runs PATIENCE is enough for: all pairs of a small model, some of a large one."""
+def affordable(search: Search, patience: float = PATIENCE) -> int:
+    """How many runs that is enough for: all pairs of a small model, some of a large one."""
     sizes = (math.prod(shape) for _, shape in expected_shapes(search.model.config))
-    return int(PATIENCE / (sum(sizes) * len(search.schedule.tokens)))
+    return int(patience / (sum(sizes) * len(search.schedule.tokens)))
 
 
 def explaining_pairs(
@@ -82,9 +83,9 @@ def pairs_in_one_stage(
     taps = list(search.evidence.values)
     first = taps[base.reach % len(taps)]
     noise = DIVERGENT * max(floor for (tap, _), floor in base.floors.items() if tap == first)
-    steps = search.step_errors(())
+    steps = search.beginning(())
     # How far off the correct model is here, in one step or over all: what a fault leaves as it was.
-    untouched = [e for (tap, _), e in (*base.errors.items(), *steps.items()) if tap == first]
+    untouched = [e for (tap, _), e in (*base.errors.items(), *steps.errors.items()) if tap == first]
 
     def off_with(trial: Trial, off: float) -> float:
         error = trial.error(first)
@@ -106,8 +107,13 @@ def pairs_in_one_stage(
     return [pair for pair in refined if explains(pair, base)], tried
 
 
-def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosis:
-    """Singles, then pairs of which one explains the beginning, then pairs in one stage."""
+def search_for_faults(
+    search: Search, bad: Isolated | None, stage: str | None, deep: bool
+) -> Diagnosis:
+    """Singles, then in one place only, then pairs: of one that explains the beginning, in a stage.
+
+    bad: the first operation that is wrong by itself, where that is known.
+    """
     base = search.refine(())
     if base.residual <= DIVERGENT:
         detail = "what was given agrees with the model: it is only not all, or not in its shape"
@@ -117,6 +123,12 @@ def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosi
     found = [trial for trial in singles if explains(trial, base)]
     if found:
         return named(found, singles, stage, tried)
+    found, locals_, left = explaining_places(
+        search, base, singles, bad, affordable(search, PATIENCE if bad else FEW)
+    )
+    tried += len(locals_)
+    if found:
+        return named(found, [*singles, *locals_], stage, tried)
     found, pairs = explaining_pairs(search, base, singles)
     tried += len(pairs)
     if not found and (deep or list(search.evidence.values) != ["logits"]):
@@ -124,7 +136,8 @@ def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosi
         tried += len(more)
     if found:
         return named(found, [*singles, *pairs], stage, tried)
-    return unexplained([*singles, *pairs], stage, tried, limit=CLOSER * base.residual)
+    near = [*singles, *locals_, *pairs]
+    return unexplained(near, stage, tried, left, limit=CLOSER * base.residual)
 
 
 def diagnose(
@@ -153,7 +166,7 @@ def diagnose(
             for group, floor in enumerate(golden.group_floors(tap, dtype))
         }
         search = Search(model, golden.schedule, evidence, floors, dtype, progress)
-        diagnosis = search_for_faults(search, stage, deep)
+        diagnosis = search_for_faults(search, report.first_bad_operation, stage, deep)
     else:
         detail = "nothing that was given can be compared with a run of the model"
         diagnosis = unexplained([], stage, 0, detail)

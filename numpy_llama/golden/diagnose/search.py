@@ -6,6 +6,7 @@ own, and where it is larger than the correct model's, its distance from the cand
 that. All is compared by cells: a tap in one group of rows.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,21 @@ StepErrors = dict[tuple[str, int], float]  # tap and first row of a step → err
 
 
 @dataclass(frozen=True)
+class Beginning:
+    """A run that faults are to be added to: how far the candidate is from it, and its logits."""
+
+    errors: StepErrors
+    logits: dict[int, np.ndarray]  # of each step, by its first row
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of the angle between two arrays, without its sign; 0 where one is zero or not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        inner, size = float(np.vdot(a, b)), float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    return abs(inner) / size if 0 < size < math.inf and math.isfinite(inner) else 0.0
+
+
+@dataclass(frozen=True)
 class Trial:
     """A set of faults, and how far the candidate is from a model with them, tap by tap.
 
@@ -44,6 +60,7 @@ class Trial:
     floors: Mapping[Cell, float]  # the golden's; in the second pass its own, where that is larger
     reach: int
     whole: bool = True  # compared on all that was given: the run was not ended early
+    along: float = 0.0  # how far it moves the logits where the candidate's are: a cosine
 
     def ratio(self, cell: Cell) -> float:
         """The error of a tap in a group of rows, in floors."""
@@ -65,7 +82,8 @@ class Trial:
 
     def suspect(self) -> Suspect:
         tap, _ = self.worst
-        return Suspect(tuple(fault.id for fault in self.faults), self.residual, tap)
+        places = " + ".join(fault.place for fault in self.faults if fault.place)
+        return Suspect(tuple(fault.id for fault in self.faults), self.residual, tap, places)
 
 
 @dataclass(frozen=True)
@@ -96,38 +114,47 @@ class Search:
             observe = observe_nothing  # its steps are not those of the candidate
         return run(model, schedule, self.evidence.values.keys(), observe)
 
-    def step_errors(self, faults: tuple[Fault, ...]) -> StepErrors:
+    def beginning(self, faults: tuple[Fault, ...]) -> Beginning:
         """How far the candidate is from a model with these faults, at each tap of each step."""
-        errors: StepErrors = {}
+        base = Beginning({}, {})
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
-            errors[name, start] = self.evidence.step_error(name, start, array)
+            base.errors[name, start] = self.evidence.step_error(name, start, array)
+            if name == "logits":
+                base.logits[start] = array
 
         self.play(faults, "float32", observe)
-        return errors
+        return base
 
-    def screen(self, faults: tuple[Fault, ...], base: StepErrors) -> Trial:
+    def screen(self, faults: tuple[Fault, ...], base: Beginning) -> Trial:
         """A quick look: one run in float32, in units of the correct model's floors.
 
         It ends at the first tap of a step at which the candidate is off by much, and by no less
         than it is from `base`, which these faults are to explain.
         """
         seen: list[str] = []
+        along: list[float] = []
         hopeless: dict[Cell, float] = {}
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             error = self.evidence.step_error(name, start, array)
             cell = name, self.schedule.group(start)
-            if error > HOPELESS * self.floors[cell] and error > CLOSER * base[name, start]:
+            if name == "logits":
+                before = base.logits[start]
+                off = self.evidence.values[name][start : start + len(array)] - before
+                along.append(cosine(off, array - before))
+            if error > HOPELESS * self.floors[cell] and error > CLOSER * base.errors[name, start]:
                 hopeless[cell] = error
                 raise StopRun
             seen.append(name)
 
         taps = self.play(faults, "float32", observe)
         if hopeless:  # of the other taps, only some rows are known
-            return Trial(faults, hopeless, self.floors, len(seen), whole=False)
+            most = max(along, default=0.0)
+            return Trial(faults, hopeless, self.floors, len(seen), whole=False, along=most)
         reach = self.evidence.reach(taps, self.floors, HOPELESS, dict.fromkeys(seen))
-        return Trial(faults, self.evidence.errors(taps), self.floors, reach)
+        errors, most = self.evidence.errors(taps), max(along, default=0.0)
+        return Trial(faults, errors, self.floors, reach, along=most)
 
     def refine(self, faults: tuple[Fault, ...]) -> Trial:
         """An exact look: in units of the noise that a model with these faults has itself.
@@ -181,11 +208,14 @@ class Search:
             if fault.applies(config) and fault not in without and not (without and fault.harmless)
         ]
 
-    def extend(self, base: Trial) -> list[Trial]:
-        """Every fault on top of those of `base`: the promising ones refined, best first."""
-        faults = self.candidates(base.faults)
+    def extend(self, base: Trial, faults: list[Fault] | None = None) -> list[Trial]:
+        """Each of these faults (default: all) on top of those of `base`.
+
+        The promising ones are refined, and come first, the best before the others.
+        """
+        faults = self.candidates(base.faults) if faults is None else faults
         trials = []
-        steps = self.step_errors(base.faults)
+        steps = self.beginning(base.faults)
         for done, fault in enumerate(faults):
             names = " + ".join(f.id for f in (*base.faults, fault))
             self.progress(done, len(faults), names)
@@ -193,9 +223,13 @@ class Search:
         self.progress(len(faults), len(faults), "")
         best = sorted(filter(lambda trial: closer(trial, base), trials), key=by_residual)
         furthest = sorted((t for t in trials if t.reach > base.reach), key=lambda t: -t.reach)
-        chosen = {trial.faults: trial for trial in (*best[:REFINED], *furthest[:REFINED])}
-        refined = [self.refine(faults) for faults in chosen]
-        rest = [trial for trial in trials if trial.faults not in chosen]
+        chosen = {id(trial): trial for trial in (*best[:REFINED], *furthest[:REFINED])}
+        along = {id(trial): trial.along for trial in trials}
+        refined = [
+            dataclasses.replace(self.refine(trial.faults), along=along[key])
+            for key, trial in chosen.items()
+        ]
+        rest = [trial for trial in trials if id(trial) not in chosen]
         return sorted(refined, key=by_residual) + rest
 
 

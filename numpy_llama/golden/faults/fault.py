@@ -43,6 +43,7 @@ class Fault:
     applies: Callable[[LlamaConfig], bool] = always
     harmless: bool = False  # intermediates differ, the logits do not
     rounds_to: str | None = None  # a narrow dtype: noise decides which way single values go
+    place: str = ""  # where alone it is made; everywhere if empty: see place.py
 
 
 def stage(changed: type[Llama]) -> Change:

@@ -6,14 +6,17 @@ from ..replay.metrics import floors
 
 
 def names_of(suspect: Suspect) -> str:
-    return " + ".join(suspect.faults)
+    """What it is called: "norm-eps-1e-6, in the final norm only"."""
+    return ", ".join(filter(None, [" + ".join(suspect.faults), suspect.place]))
 
 
 def about_suspect(suspect: Suspect) -> list[str]:
     """What was done, and what to do instead."""
     lines = []
     for fault in (CATALOGUE[id] for id in suspect.faults):
-        lines += [f"  {fault.id}: {fault.sentence}", f"    it computes  {fault.mathematics}"]
+        where = f", {suspect.place}" if suspect.place else ""
+        lines.append(f"  {fault.id}{where}: {fault.sentence}")
+        lines.append(f"    it computes  {fault.mathematics}")
         lines.append(f"    fix          {fault.fix}")
     left = f"{floors(suspect.residual)} floors, at {suspect.tap}"
     return [*lines, f"    evidence     a model with it differs from yours by at most {left}"]

@@ -82,7 +82,7 @@ def about_suspect(suspect: Suspect, named: bool) -> str:
     parts = []
     for id in suspect.faults:
         fault = CATALOGUE[id]
-        about = [("it computes", fault.mathematics), ("fix", fault.fix)]
+        about = [("where", suspect.place), ("it computes", fault.mathematics), ("fix", fault.fix)]
         last = [("evidence", left)] if id == suspect.faults[-1] else []
         parts.append(f"<p>{escape(fault.sentence)}</p>{described([*about, *last])}")
     return f'<div class="card">{head}{"".join(parts)}</div>'

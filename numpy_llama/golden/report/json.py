@@ -27,7 +27,12 @@ def suspect_json(suspect: Suspect) -> dict[str, Any]:
     """A suspect with what the catalogue says of its faults."""
     about = ("id", "family", "sentence", "mathematics", "seen_in", "fix", "harmless")
     faults = [{key: getattr(CATALOGUE[id], key) for key in about} for id in suspect.faults]
-    return {"faults": faults, "residual": suspect.residual, "tap": suspect.tap}
+    return {
+        "faults": faults,
+        "residual": suspect.residual,
+        "tap": suspect.tap,
+        "place": suspect.place,
+    }
 
 
 def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
