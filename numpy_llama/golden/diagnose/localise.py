@@ -66,19 +66,18 @@ def window(search: Search, bad: Isolated | None) -> Window:
     return Window(layers, frozenset(part for part, taps in FIRST.items() if kind in taps))
 
 
-def possible(search: Search, open_: Window, both: bool) -> list[Fault]:
-    """Every mistake in every place that is open; with `both`, also in one part of one layer."""
+def possible(search: Search, open_: Window) -> tuple[list[Fault], list[Fault]]:
+    """Every mistake in every place that is open: in a layer or a part; in a part of one layer."""
     model, schedule, config = search.model, search.schedule, search.model.config
-    found = []
+    found, smaller = [], []
     for fault in CATALOGUE.values():
         if fault.applies(config):
             where = [place for place in places(fault, model, schedule) if open_.has(place)]
             found += [localised(fault, place) for place in where]
             parts = [place.part for place in where if place.part and place.part != "final_norm"]
-            if both and config.n_layers > 1:
-                pairs = [Place(i, part) for i in open_.layers for part in parts]
-                found += [localised(fault, place) for place in pairs]
-    return found
+            layers = open_.layers if config.n_layers > 1 else ()
+            smaller += [localised(fault, Place(i, part)) for i in layers for part in parts]
+    return found, smaller
 
 
 def ranked(faults: Iterable[Fault], singles: list[Trial]) -> list[Fault]:
@@ -91,11 +90,16 @@ def explaining_places(
     search: Search, base: Trial, singles: list[Trial], bad: Isolated | None, most: int
 ) -> tuple[list[Trial], list[Trial], str]:
     """Mistakes in one place: those that explain everything, all tried, and what was not tried."""
-    open_ = window(search, bad)
-    faults = ranked(possible(search, open_, both=bad is not None), singles)
-    tried = search.extend(base, faults[:most])
+    larger, smaller = possible(search, window(search, bad))
+    tried: list[Trial] = []
+    for faults in (larger, smaller if bad else []):  # which are one part of one layer
+        some = ranked(faults, singles)[: most - len(tried)]
+        tried += search.extend(base, some)
+        found = [trial for trial in tried if explains(trial, base)]
+        if found or len(some) < len(faults):
+            break
     left = ""
-    if len(faults) > most:
-        left = f"of {len(faults)} mistakes in one layer or part only, {most} were tried"
+    if not found and len(some) < len(faults):
+        left = f"of {len(larger)} mistakes in one layer or part only, {most} were tried"
         left += ": the taps of a layer tell where it is"
-    return [trial for trial in tried if explains(trial, base)], tried, left
+    return found, tried, left
