@@ -14,6 +14,8 @@ from ..replay.metrics import DIVERGENT
 from .evidence import gather
 from .isolate import isolate
 from .localise import FEW, explaining_places
+from .parameters import explaining_numbers
+from .rows import Rows, about_rows, acquitted, acquitted_families, judge_rows
 from .search import CLOSER, Search, Trial, explains, indistinguishable
 
 EXTENDED = 3  # how many faults that explain the beginning are each tried with every other
@@ -108,9 +110,10 @@ def pairs_in_one_stage(
 
 
 def search_for_faults(
-    search: Search, bad: Isolated | None, stage: str | None, deep: bool
+    search: Search, bad: Isolated | None, rows: Rows, stage: str | None, deep: bool
 ) -> Diagnosis:
-    """Singles, then in one place only, then pairs: of one that explains the beginning, in a stage.
+    """Singles, numbers, in one place only; then pairs of which one explains the beginning, or all
+    in one stage.
 
     bad: the first operation that is wrong by itself, where that is known.
     """
@@ -119,16 +122,40 @@ def search_for_faults(
         detail = "what was given agrees with the model: it is only not all, or not in its shape"
         return unexplained([], stage, 0, detail)
     singles = search.extend(base)
+    alone = list(search.evidence.values) == ["logits"]
+    free = acquitted(singles, rows) if alone else frozenset()
+    diagnosis = search_further(search, base, singles, bad, rows, free, stage, deep)
+    return dataclasses.replace(
+        diagnosis,
+        evidence=about_rows(rows, search.schedule, singles) if alone else "",
+        acquitted=acquitted_families(singles, free),
+    )
+
+
+def search_further(
+    search: Search,
+    base: Trial,
+    singles: list[Trial],
+    bad: Isolated | None,
+    rows: Rows,
+    free: frozenset[str],
+    stage: str | None,
+    deep: bool,
+) -> Diagnosis:
+    """What explains, in the order in which it is likely; `singles` were tried."""
     tried = len(singles)
     found = [trial for trial in singles if explains(trial, base)]
     if found:
         return named(found, singles, stage, tried)
-    found, locals_, left = explaining_places(
-        search, base, singles, bad, affordable(search, PATIENCE if bad else FEW)
-    )
-    tried += len(locals_)
+    most = affordable(search, PATIENCE if bad else FEW)
+    found, runs = explaining_numbers(search, base, bad, rows, most)
+    tried += runs
     if found:
-        return named(found, [*singles, *locals_], stage, tried)
+        return named(found, singles, stage, tried)
+    found, local, left = explaining_places(search, base, singles, bad, free, max(most - runs, 0))
+    tried += len(local)
+    if found:
+        return named(found, [*singles, *local], stage, tried)
     found, pairs = explaining_pairs(search, base, singles)
     tried += len(pairs)
     if not found and (deep or list(search.evidence.values) != ["logits"]):
@@ -136,7 +163,7 @@ def search_for_faults(
         tried += len(more)
     if found:
         return named(found, [*singles, *pairs], stage, tried)
-    near = [*singles, *locals_, *pairs]
+    near = [*singles, *local, *pairs]
     return unexplained(near, stage, tried, left, limit=CLOSER * base.residual)
 
 
@@ -166,7 +193,8 @@ def diagnose(
             for group, floor in enumerate(golden.group_floors(tap, dtype))
         }
         search = Search(model, golden.schedule, evidence, floors, dtype, progress)
-        diagnosis = search_for_faults(search, report.first_bad_operation, stage, deep)
+        rows = judge_rows(golden, evidence, dtype)
+        diagnosis = search_for_faults(search, report.first_bad_operation, rows, stage, deep)
     else:
         detail = "nothing that was given can be compared with a run of the model"
         diagnosis = unexplained([], stage, 0, detail)

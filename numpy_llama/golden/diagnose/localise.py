@@ -8,7 +8,6 @@ direction in which the candidate's are off.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ...taps import TAPS
 from ..compare.verdict import Isolated
 from ..faults import CATALOGUE, Fault
 from ..faults.place import PARTS, Place, localised, places
@@ -60,7 +59,7 @@ def window(search: Search, bad: Isolated | None) -> Window:
     # A block that was recomputed from the stream into it: from the next layer on.
     after = [layer_of(tap, N) + tap.endswith("resid_post") for tap in bad.inputs]
     layers = range(max(after, default=0), min(layer_of(bad.tap, N), N - 1) + 1)
-    if len(search.evidence.values) < 2 + len(TAPS):  # not all: what is wrong may be before it
+    if not search.complete:  # what is wrong may be before it
         return Window(layers, frozenset(PARTS))
     kind = bad.tap.split(".", 2)[2] if bad.tap.startswith("layers.") else bad.tap
     return Window(layers, frozenset(part for part, taps in FIRST.items() if kind in taps))
@@ -80,20 +79,28 @@ def possible(search: Search, open_: Window) -> tuple[list[Fault], list[Fault]]:
     return found, smaller
 
 
-def ranked(faults: Iterable[Fault], singles: list[Trial]) -> list[Fault]:
-    """First those that, made everywhere, move the logits as the candidate's are moved."""
+def ranked(faults: Iterable[Fault], singles: list[Trial], free: frozenset[str]) -> list[Fault]:
+    """First those that, made everywhere, move the logits as the candidate's are moved.
+
+    Last those that a right row acquits: in one place they might not show there.
+    """
     along = {trial.faults[0].id: trial.along for trial in singles}
-    return sorted(faults, key=lambda fault: -along.get(fault.id, 0.0))
+    return sorted(faults, key=lambda fault: (fault.id in free, -along.get(fault.id, 0.0)))
 
 
 def explaining_places(
-    search: Search, base: Trial, singles: list[Trial], bad: Isolated | None, most: int
+    search: Search,
+    base: Trial,
+    singles: list[Trial],
+    bad: Isolated | None,
+    free: frozenset[str],
+    most: int,
 ) -> tuple[list[Trial], list[Trial], str]:
     """Mistakes in one place: those that explain everything, all tried, and what was not tried."""
     larger, smaller = possible(search, window(search, bad))
     tried: list[Trial] = []
     for faults in (larger, smaller if bad else []):  # which are one part of one layer
-        some = ranked(faults, singles)[: most - len(tried)]
+        some = ranked(faults, singles, free)[: most - len(tried)]
         tried += search.extend(base, some)
         found = [trial for trial in tried if explains(trial, base)]
         if found or len(some) < len(faults):

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...model import Llama
+from ...taps import tap_names
 from ..compare.verdict import Suspect
 from ..faults import CATALOGUE, Fault
 from ..progress import Progress
-from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell, smoothed
+from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell, row_errors, smoothed
 from ..replay.precision import UNIT_ROUNDOFF, in_dtype
 from ..replay.replay import Observer, StopRun, observe_nothing, run
 from ..replay.schedule import Schedule
@@ -61,6 +62,7 @@ class Trial:
     reach: int
     whole: bool = True  # compared on all that was given: the run was not ended early
     along: float = 0.0  # how far it moves the logits where the candidate's are: a cosine
+    shows: frozenset[int] = frozenset()  # rows of the logits in which its own run is seen
 
     def ratio(self, cell: Cell) -> float:
         """The error of a tap in a group of rows, in floors."""
@@ -83,7 +85,10 @@ class Trial:
     def suspect(self) -> Suspect:
         tap, _ = self.worst
         places = " + ".join(fault.place for fault in self.faults if fault.place)
-        return Suspect(tuple(fault.id for fault in self.faults), self.residual, tap, places)
+        of = next((fault for fault in self.faults if fault.value is not None), None)
+        value, should_be = (of.value, of.should_be) if of else (None, None)
+        ids = tuple(fault.id for fault in self.faults)
+        return Suspect(ids, self.residual, tap, places, value, should_be)
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,11 @@ class Search:
     floors: Mapping[Cell, float]  # the golden's, at the candidate's dtype
     dtype: str
     progress: Progress
+
+    @property
+    def complete(self) -> bool:
+        """Whether all taps were given, so that an operation's inputs are those just before it."""
+        return self.evidence.values.keys() >= set(tap_names(self.model.config.n_layers))
 
     def play(
         self, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing
@@ -133,7 +143,8 @@ class Search:
         than it is from `base`, which these faults are to explain.
         """
         seen: list[str] = []
-        along: list[float] = []
+        along = [0.0]
+        shows: set[int] = set()
         hopeless: dict[Cell, float] = {}
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
@@ -143,6 +154,8 @@ class Search:
                 before = base.logits[start]
                 off = self.evidence.values[name][start : start + len(array)] - before
                 along.append(cosine(off, array - before))
+                ratios = row_errors(name, array, before) / self.floors[cell]
+                shows.update(start + i for i in np.flatnonzero(ratios > DIVERGENT).tolist())
             if error > HOPELESS * self.floors[cell] and error > CLOSER * base.errors[name, start]:
                 hopeless[cell] = error
                 raise StopRun
@@ -150,11 +163,11 @@ class Search:
 
         taps = self.play(faults, "float32", observe)
         if hopeless:  # of the other taps, only some rows are known
-            most = max(along, default=0.0)
-            return Trial(faults, hopeless, self.floors, len(seen), whole=False, along=most)
-        reach = self.evidence.reach(taps, self.floors, HOPELESS, dict.fromkeys(seen))
-        errors, most = self.evidence.errors(taps), max(along, default=0.0)
-        return Trial(faults, errors, self.floors, reach, along=most)
+            trial = Trial(faults, hopeless, self.floors, len(seen), whole=False)
+        else:
+            reach = self.evidence.reach(taps, self.floors, HOPELESS, dict.fromkeys(seen))
+            trial = Trial(faults, self.evidence.errors(taps), self.floors, reach)
+        return dataclasses.replace(trial, along=max(along), shows=frozenset(shows))
 
     def refine(self, faults: tuple[Fault, ...]) -> Trial:
         """An exact look: in units of the noise that a model with these faults has itself.
@@ -224,10 +237,9 @@ class Search:
         best = sorted(filter(lambda trial: closer(trial, base), trials), key=by_residual)
         furthest = sorted((t for t in trials if t.reach > base.reach), key=lambda t: -t.reach)
         chosen = {id(trial): trial for trial in (*best[:REFINED], *furthest[:REFINED])}
-        along = {id(trial): trial.along for trial in trials}
         refined = [
-            dataclasses.replace(self.refine(trial.faults), along=along[key])
-            for key, trial in chosen.items()
+            dataclasses.replace(self.refine(t.faults), along=t.along, shows=t.shows)
+            for t in chosen.values()
         ]
         rest = [trial for trial in trials if id(trial) not in chosen]
         return sorted(refined, key=by_residual) + rest

@@ -2,9 +2,13 @@
 
 from . import assembly, attention, feed_forward, norm, position, rope
 from .fault import Change, Fault
+from .parameter import PARAMETERS
 
 FAMILIES = (norm, rope, position, attention, feed_forward, assembly)
 
 CATALOGUE: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
 
-__all__ = ["CATALOGUE", "Change", "Fault"]
+# What a diagnosis can name: besides, wrong numbers, which are estimated.
+KNOWN = CATALOGUE | {parameter.fault.id: parameter.fault for parameter in PARAMETERS}
+
+__all__ = ["CATALOGUE", "KNOWN", "Change", "Fault"]

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from ..compare.verdict import Diagnosis, LogitsVerdict, Report, Suspect, TapVerdict
-from ..faults import CATALOGUE
+from ..faults import KNOWN
 
 VERSION = 2
 
@@ -26,13 +26,9 @@ def tap_json(tap: TapVerdict) -> dict[str, Any]:
 def suspect_json(suspect: Suspect) -> dict[str, Any]:
     """A suspect with what the catalogue says of its faults."""
     about = ("id", "family", "sentence", "mathematics", "seen_in", "fix", "harmless")
-    faults = [{key: getattr(CATALOGUE[id], key) for key in about} for id in suspect.faults]
-    return {
-        "faults": faults,
-        "residual": suspect.residual,
-        "tap": suspect.tap,
-        "place": suspect.place,
-    }
+    faults = [{key: getattr(KNOWN[id], key) for key in about} for id in suspect.faults]
+    more = ("residual", "tap", "place", "value", "should_be")
+    return {"faults": faults} | {key: getattr(suspect, key) for key in more}
 
 
 def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -44,6 +40,8 @@ def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "stage": diagnosis.stage,
         "tried": diagnosis.tried,
         "detail": diagnosis.detail,
+        "evidence": diagnosis.evidence,
+        "acquitted": list(diagnosis.acquitted),
     }
 
 
