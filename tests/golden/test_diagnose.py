@@ -170,13 +170,13 @@ def test_an_unknown_mistake_is_not_named(unknown: type[Llama], stage: str, alone
 
 
 class QuickSilu(Llama):
-    """A wrong SiLU that is in no catalogue: z · σ(1.1 z)."""
+    """A wrong SiLU that is in no catalogue: z · σ(z + 0.1)."""
 
     def feed_forward(self, x: np.ndarray, layer: LayerWeights, tap: Tap) -> np.ndarray:
         gate, up = x @ layer.w_gate.T, x @ layer.w_up.T
         tap("gate", gate)
         tap("up", up)
-        hidden = gate / (1 + np.exp(-1.1 * gate)) * up
+        hidden = gate / (1 + np.exp(np.float32(-0.1) - gate)) * up
         tap("swiglu", hidden)
         out = hidden @ layer.w_down.T
         tap("ffn_out", out)
