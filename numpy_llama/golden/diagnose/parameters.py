@@ -57,12 +57,14 @@ class Fit:
         cut = None if run is None else self.search.evidence.cut(self.tap, run)
         if cut is None or not np.isfinite(cut).all():
             return None
-        got = self.search.evidence.values[self.tap]
-        return (got.astype(np.float64) - cut).ravel()
+        off = (self.search.evidence.values[self.tap].astype(np.float64) - cut).ravel()
+        return off if math.isfinite(size(off)) else None
 
 
 def size(off: np.ndarray | None) -> float:
-    return math.inf if off is None else float(np.linalg.norm(off))
+    """The length of a vector; ∞ of none, and of one whose square is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.inf if off is None else float(np.linalg.norm(off))
 
 
 def fitted(fit: Fit, right: float) -> float | None:
