@@ -11,7 +11,8 @@ from numpy_llama.golden import check
 from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.compare.verdict import Diagnosis
 from numpy_llama.golden.faults import CATALOGUE
-from numpy_llama.golden.faults.place import Place, localised, places
+from numpy_llama.golden.faults.place import Place, localised
+from numpy_llama.golden.faults.where import places
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.record import record
 from numpy_llama.golden.replay.override import change_layers, override

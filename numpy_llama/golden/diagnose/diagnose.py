@@ -109,6 +109,16 @@ def pairs_in_one_stage(
     return [pair for pair in refined if explains(pair, base)], tried
 
 
+@dataclasses.dataclass(frozen=True)
+class Clues:
+    """What is known before mistakes in one place are tried."""
+
+    bad: Isolated | None  # the first operation that is wrong by itself
+    rows: Rows
+    free: frozenset[str]  # mistakes that a right row acquits
+    stage: str | None
+
+
 def search_for_faults(
     search: Search, bad: Isolated | None, rows: Rows, stage: str | None, deep: bool
 ) -> Diagnosis:
@@ -124,7 +134,7 @@ def search_for_faults(
     singles = search.extend(base)
     alone = list(search.evidence.values) == ["logits"]
     free = acquitted(singles, rows) if alone else frozenset()
-    diagnosis = search_further(search, base, singles, bad, rows, free, stage, deep)
+    diagnosis = search_further(search, base, singles, Clues(bad, rows, free, stage), deep)
     return dataclasses.replace(
         diagnosis,
         evidence=about_rows(rows, search.schedule, singles) if alone else "",
@@ -133,26 +143,21 @@ def search_for_faults(
 
 
 def search_further(
-    search: Search,
-    base: Trial,
-    singles: list[Trial],
-    bad: Isolated | None,
-    rows: Rows,
-    free: frozenset[str],
-    stage: str | None,
-    deep: bool,
+    search: Search, base: Trial, singles: list[Trial], clues: Clues, deep: bool
 ) -> Diagnosis:
     """What explains, in the order in which it is likely; `singles` were tried."""
-    tried = len(singles)
+    bad, stage, tried = clues.bad, clues.stage, len(singles)
     found = [trial for trial in singles if explains(trial, base)]
     if found:
         return named(found, singles, stage, tried)
     most = affordable(search, PATIENCE if bad else FEW)
-    found, runs = explaining_numbers(search, base, bad, rows, most)
+    found, runs = explaining_numbers(search, base, bad, clues.rows, most)
     tried += runs
     if found:
         return named(found, singles, stage, tried)
-    found, local, left = explaining_places(search, base, singles, bad, free, max(most - runs, 0))
+    found, local, left = explaining_places(
+        search, base, singles, bad, clues.free, max(most - runs, 0)
+    )
     tried += len(local)
     if found:
         return named(found, [*singles, *local], stage, tried)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from ..compare.verdict import Isolated
 from ..faults import CATALOGUE, Fault
-from ..faults.place import PARTS, Place, localised, places
+from ..faults.place import PARTS, Place, localised
+from ..faults.where import places
 from .search import Search, Trial, explains
 
 # Multiplications that mistakes in one place may take with logits alone: a few seconds. Counted, not

@@ -15,7 +15,7 @@ from ...kv_cache import KVCache, LayerCache
 from ...model import Llama
 from ...parameters import LayerWeights
 from ...taps import Tap
-from ..replay.override import ChangedLayers, PickedLayers, override
+from ..replay.override import PickedLayers, override
 from ..replay.schedule import Schedule
 from .attention import Attention
 from .fault import Change, Fault
@@ -35,7 +35,6 @@ PARTS = {
 }
 NORMS, ROTATED = ("attn_norm", "ffn_norm", "final_norm"), ("queries", "keys")
 HEADS = {"keys": "key_head", "values": "value_head"}  # of Attention
-WITHIN = ("block", "norm", "multi_head", "project", "turn", "feed_forward", "rotations")
 
 
 @dataclass(frozen=True)
@@ -173,59 +172,3 @@ def localised(fault: Fault, place: Place) -> Fault:
     harmless = fault.harmless and not place.part  # q and k that move alike, but not one of them
     change = at(fault.apply, place)
     return dataclasses.replace(fault, apply=change, place=str(place), harmless=harmless)
-
-
-def changed_tensors(right: Llama, wrong: Llama) -> set[str]:
-    """The names of those weights of a layer that a fault changes."""
-    layers = wrong.weights.layers
-    if layers is right.weights.layers or not isinstance(layers, ChangedLayers):
-        return set()
-    before = layers.layers[0]
-    after = layers.change(before, 0)
-    return {
-        f.name
-        for f in dataclasses.fields(before)
-        if getattr(before, f.name) is not getattr(after, f.name)
-    }
-
-
-def places(fault: Fault, model: Llama, schedule: Schedule) -> list[Place]:
-    """Where alone this fault could be made: parts first, then layers.
-
-    Found from what it changes. None for those of the tokens, the embeddings, the head and the order
-    of the layers.
-    """
-    wrong, other = fault.apply(model, schedule)
-    stages = {
-        m for m in (*WITHIN, "forward", "new_cache") if of_type(wrong, m) is not of_type(model, m)
-    }
-    config, same = wrong.config, model.config
-    if other != schedule or "forward" in stages or config.n_layers != same.n_layers:
-        return []
-    parts: list[str] = []
-    if "norm" in stages or config.norm_eps != same.norm_eps:
-        parts += NORMS
-    rope = (config.rope_theta, config.rope_scaling) != (same.rope_theta, same.rope_scaling)
-    if {"turn", "rotations"} & stages or rope:
-        parts += ROTATED
-    tensors = changed_tensors(model, wrong)
-    of_weights = [part for part, (_, fields) in PARTS.items() if tensors.intersection(fields)]
-    parts += of_weights if len(of_weights) > 1 else []
-    if isinstance(wrong.attention, Attention):
-        now = Attention()
-        heads = [
-            part
-            for part, of in HEADS.items()
-            if getattr(wrong.attention, of) is not getattr(now, of)
-        ]
-        parts += heads if len(heads) > 1 else []
-    acts = stages or parts or tensors or wrong.attention is not model.attention
-    acts = acts or wrong.weights.layers is not model.weights.layers
-    layers = range(same.n_layers if acts and same.n_layers > 1 else 0)
-    layers = range(0) if fault.harmless else layers
-    return [*(Place(part=part) for part in parts), *(Place(layer=i) for i in layers)]
-
-
-def of_type(model: Llama, method: str) -> object:
-    """The method that a model has from its type."""
-    return getattr(type(model), method)
