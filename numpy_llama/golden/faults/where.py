@@ -47,7 +47,8 @@ def changed_heads(wrong: Llama) -> list[str]:
 
 def parts(wrong: Llama, right: Llama, stages: set[str]) -> list[str]:
     """The parts of a block in each of which alone the fault can be made."""
-    now, then, found = wrong.config, right.config, []
+    now, then = wrong.config, right.config
+    found: list[str] = []
     if "norm" in stages or now.norm_eps != then.norm_eps:
         found += NORMS
     rope = (now.rope_theta, now.rope_scaling) != (then.rope_theta, then.rope_scaling)
