@@ -15,8 +15,9 @@ from numpy_llama.golden.compare.verdict import Diagnosis, Isolated, Report
 from numpy_llama.golden.diagnose.diagnose import nearest_of
 from numpy_llama.golden.diagnose.evidence import gather
 from numpy_llama.golden.diagnose.isolate import isolate
-from numpy_llama.golden.diagnose.search import Trial
+from numpy_llama.golden.diagnose.search import Search, Trial
 from numpy_llama.golden.faults import CATALOGUE
+from numpy_llama.golden.progress import no_progress
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.record import record
 from numpy_llama.golden.record.reference import check_model
@@ -24,6 +25,7 @@ from numpy_llama.golden.replay.override import override
 from numpy_llama.golden.replay.precision import in_dtype
 from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.rows import last_rows
+from numpy_llama.golden.replay.variants import variants
 from numpy_llama.model import Llama
 from numpy_llama.parameters import LayerWeights
 from numpy_llama.taps import Tap
@@ -168,13 +170,13 @@ def test_an_unknown_mistake_is_not_named(unknown: type[Llama], stage: str, alone
 
 
 class QuickSilu(Llama):
-    """A wrong SiLU that is in no catalogue: z · σ(1.1 z)."""
+    """A wrong SiLU that is in no catalogue: z · σ(z + 0.1)."""
 
     def feed_forward(self, x: np.ndarray, layer: LayerWeights, tap: Tap) -> np.ndarray:
         gate, up = x @ layer.w_gate.T, x @ layer.w_up.T
         tap("gate", gate)
         tap("up", up)
-        hidden = gate / (1 + np.exp(-1.1 * gate)) * up
+        hidden = gate / (1 + np.exp(np.float32(-0.1) - gate)) * up
         tap("swiglu", hidden)
         out = hidden @ layer.w_down.T
         tap("ffn_out", out)
@@ -195,8 +197,9 @@ def test_what_is_called_nearest_is_near_on_all_that_was_given(taps: list[str] | 
 
 
 def test_a_run_that_was_ended_early_is_nearest_to_nothing() -> None:
-    ended = Trial((CATALOGUE["norm-twice"],), {"embed": 2.0}, {"embed": 1.0}, 0, whole=False)
-    whole = Trial((CATALOGUE["relu"],), {"embed": 0.0, "logits": 5.0}, {"embed": 1, "logits": 1}, 1)
+    embed, logits = ("embed", 0), ("logits", 0)
+    ended = Trial((CATALOGUE["norm-twice"],), {embed: 2.0}, {embed: 1.0}, 0, whole=False)
+    whole = Trial((CATALOGUE["relu"],), {embed: 0.0, logits: 5.0}, {embed: 1, logits: 1}, 1)
     assert nearest_of([ended, whole], limit=10) is whole
     assert nearest_of([ended, whole], limit=4) is None and nearest_of([ended], 10) is None
 
@@ -254,6 +257,29 @@ def test_every_stage_of_a_correct_candidate_is_right_by_itself(dtype: str) -> No
     assert [stage.tap for stage in stages] == list(golden().values)
     assert max(stage.ratio for stage in stages) < 3
     assert all(math.isfinite(stage.error) for stage in stages)
+
+
+@pytest.mark.parametrize("way", range(4))
+def test_every_stage_of_an_equally_right_candidate_is_right_by_itself(way: int) -> None:
+    """Its floors are an envelope too: one run alone is passed by others (RoPE's in float32)."""
+    equally_right = list(variants(MODEL, "float32"))[way]
+    values = run(equally_right, golden().schedule)
+    stages = isolated(Candidate(values, "float32"))
+    assert max(stage.ratio for stage in stages) <= 1
+
+
+def test_a_fault_is_judged_in_each_group_of_rows_by_that_groups_floor() -> None:
+    """What is noise in one group is an error in another, whose floor is smaller."""
+    want = golden().values["logits"]
+    wrong = want.copy()
+    wrong[-4:] *= 1 + 2e-4  # the decode steps
+    for floor, off in ((1e-3, False), (1e-6, True)):
+        floors = {("logits", 0): 1e-2, ("logits", 1): 1e-2, ("logits", 2): floor}
+        evidence = gather(golden(), {"logits": wrong}, {"logits": range(18)})
+        search = Search(MODEL, golden().schedule, evidence, floors, "float32", no_progress)
+        trial = search.refine(())
+        assert (trial.residual > 10) == off and trial.worst[1] == (2 if off else trial.worst[1])
+        assert trial.floors["logits", 2] == pytest.approx(floor)
 
 
 def test_progress_is_told_and_ends() -> None:

@@ -29,6 +29,7 @@ from tests.models import weights_of  # noqa: E402
 from .torch_faults import (  # noqa: E402
     CHUNK,
     DECODE,
+    ESTIMATED,
     FAULTS,
     HARMLESS,
     INVENTED,
@@ -43,6 +44,15 @@ pytestmark = [pytest.mark.oracle, pytest.mark.timeout(600)]
 Taps = dict[str, np.ndarray]
 RUNS: dict[tuple[object, ...], Taps] = {}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+UNKNOWN = {fault: tap for fault, tap in INVENTED.items() if fault not in ESTIMATED}
+# Of the first stage that an invented fault makes wrong, the family of the mistakes there.
+FAMILY = (
+    dict.fromkeys(("embed", "logits", "resid_mid"), "assembly")
+    | dict.fromkeys(("attn_norm.rms", "attn_norm"), "norm")
+    | dict.fromkeys(("q_rot",), "rope")
+    | dict.fromkeys(("scores", "probs", "heads", "attn_out"), "attention")
+    | dict.fromkeys(("swiglu", "ffn_out"), "feed_forward")
+)
 INJECTED = [fault for fault in FAULTS if fault != "window-4096"]  # see below for that one
 
 
@@ -57,7 +67,8 @@ def remember_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         faults = tuple(faults)
         if observe is not observe_nothing or len(faults) > 1:
             return play(self, faults, dtype, observe)
-        made = tuple(fault.apply for fault in faults)  # a choice has several under one name
+        # A choice has several ways under one name; so has a mistake in several places.
+        made = tuple((f.id, f.place, f.value, f.apply) for f in faults)
         key = (self.model.config, tuple(self.evidence.values), made, dtype)
         if key not in RUNS:
             RUNS[key] = play(self, faults, dtype)
@@ -206,15 +217,34 @@ def test_two_faults_at_once_are_both_named() -> None:
 
 
 def test_an_invented_fault_is_unexplained_and_its_stage_is_right() -> None:
-    stages = {}
-    for fault in INVENTED:
+    stages, expected = {}, {}
+    for fault, tap in UNKNOWN.items():
         diagnosis = diagnosed("grouped", fault).diagnosis
         assert diagnosis is not None
         stages[fault] = f"{diagnosis.outcome} at {diagnosis.stage}"
+        place = tap if tap in ("embed", "logits") else f"layers.0.{tap}"
+        expected[fault] = f"unexplained at {place}"
     show("invented", stages)
-    blocks = {fault: f"layers.0.{tap}" for fault, tap in INVENTED.items()}
-    whole = {fault: tap for fault, tap in INVENTED.items() if tap in ("embed", "logits")}
-    assert stages == {fault: f"unexplained at {tap}" for fault, tap in (blocks | whole).items()}
+    assert stages == expected and len(stages) == 20
+
+
+def test_of_an_invented_fault_the_rows_acquit_no_part_wrongly() -> None:
+    """With logits alone: nothing is named, and what it was in is not among what is ruled out."""
+    for fault, tap in UNKNOWN.items():
+        diagnosis = diagnosed("grouped", fault, taps=["logits"]).diagnosis
+        assert diagnosis is not None
+        assert diagnosis.suspects == (), fault
+        assert FAMILY[tap] not in diagnosis.acquitted, (fault, diagnosis.evidence)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("fault", ESTIMATED)
+def test_an_invented_number_is_estimated(fault: str, alone: bool) -> None:
+    diagnosis = diagnosed("grouped", fault, taps=["logits"] if alone else None).diagnosis
+    assert diagnosis is not None
+    name, value = ESTIMATED[fault]
+    assert [suspect.faults for suspect in diagnosis.suspects] == [(name,)]
+    assert diagnosis.suspects[0].value == pytest.approx(value, rel=1e-2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

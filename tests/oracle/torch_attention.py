@@ -75,11 +75,15 @@ class Attention:
 
         keys, values = self.remembered(k, v, i, step)
         heads = self.attended(q, keys, values, name, step)  # (H, L, hd)
+        if "invented-heads-gated" in self.bugs:
+            heads = heads * heads.sigmoid()
         merged = heads.transpose(0, 1).reshape(L, -1)
         if "heads-not-transposed" in self.bugs:
             merged = heads.reshape(L, -1)
         step.tap(f"{name}.heads", merged.reshape(L, len(heads), -1))
         out = linear(merged, layer["wo"], layer.get("bo"))
+        if "invented-attention-halved-again" in self.bugs:
+            out = out / 2
         step.tap(f"{name}.attn_out", out)
         return out
 
@@ -108,6 +112,8 @@ class Attention:
     def positions(self, L: int, i: int, step: Step) -> Tensor:
         """The positions of a chunk."""
         positions = torch.arange(step.start, step.start + L)
+        if "invented-positions-halved" in self.bugs:
+            return positions / 2
         if not step.decode:
             return positions
         if {"decode-position-plus-1", "decode-position-plus-1-gap"} & self.bugs:

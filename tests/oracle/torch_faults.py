@@ -58,6 +58,22 @@ INVENTED = {
     "invented-tanh-gate": "swiglu",
     "invented-up-plus-one": "swiglu",
     "invented-logit-softcap": "logits",
+    "invented-embedding-position": "embed",
+    "invented-norm-clamped": "attn_norm.rms",
+    "invented-gain-squared": "attn_norm",
+    "invented-last-pair-not-rotated": "q_rot",
+    "invented-positions-halved": "q_rot",
+    "invented-sigmoid-for-softmax": "probs",
+    "invented-best-keys-only": "probs",
+    "invented-heads-gated": "heads",
+    "invented-attention-halved-again": "attn_out",
+    "invented-network-scaled": "ffn_out",
+    "invented-logit-bias": "logits",
+}
+# Of those, wrong numbers: as what they are named, and the number.
+ESTIMATED = {
+    "invented-eps-1e-3": ("norm-eps", 1e-3),
+    "invented-theta-doubled": ("rope-theta", 40000.0),
 }
 
 # Of a head's 6 pairs the first is kept, the second blended, and the others are slowed.

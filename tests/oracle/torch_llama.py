@@ -155,6 +155,8 @@ class TorchLlama:
         x = self.embeddings[ids]
         if "embed-scaled" in self.bugs:
             x = x * math.sqrt(self.config["dim"])
+        if "invented-embedding-position" in self.bugs:
+            x = x + 0.01 * torch.arange(step.start, step.start + len(tokens))[:, None]
         step.tap("embed", x)
         for i in range(len(self.layers)):
             x = self.block(x, i, step)
@@ -163,6 +165,8 @@ class TorchLlama:
         logits = x @ self.lm_head.T
         if "invented-logit-softcap" in self.bugs:
             logits = 30 * torch.tanh(logits / 30)
+        if "invented-logit-bias" in self.bugs:
+            logits = logits + 0.1 * (torch.arange(logits.shape[1]) % 2)
         if "logits-previous-row" in self.bugs:
             logits = torch.cat([logits[:1], logits[:-1]])
         step.tap("logits", logits)
@@ -228,6 +232,8 @@ class TorchLlama:
         up = linear(x, layer["w_up"], layer.get("b_up"))
         hidden = activation(gate, up, self.bugs)
         out = linear(hidden, layer["w_down"], layer.get("b_down"))
+        if "invented-network-scaled" in self.bugs:
+            out = out * 0.9
         for tap, value in {"gate": gate, "up": up, "swiglu": hidden, "ffn_out": out}.items():
             step.tap(f"{name}.{tap}", value)
         return out

@@ -63,6 +63,8 @@ def rms_norm(
         inverse = 1 / (mean_square(wide, bugs).sqrt() + eps)
     if "norm-inverted" in bugs:
         inverse = 1 / inverse
+    if "invented-norm-clamped" in bugs:
+        inverse = inverse.clamp(max=10)
     y = wide * inverse
     if "norm-twice" in bugs:
         y = y * reciprocal_root(mean_square(y, bugs) + eps)
@@ -71,6 +73,8 @@ def rms_norm(
     if "norm-one-plus-weight" in bugs:
         y = y * (1 + gain)
     elif "norm-weight-missing" not in bugs:
+        y = y * gain
+    if "invented-gain-squared" in bugs:
         y = y * gain
     return y, 1 / inverse[:, 0].to(x.dtype)
 
@@ -135,6 +139,9 @@ def cos_sin(
     cos, sin = angle.cos(), angle.sin()
     if "rope-backwards" in bugs:
         sin = -sin
+    if "invented-last-pair-not-rotated" in bugs:
+        last = [config["head_dim"] // 2 - 1, config["head_dim"] - 1]
+        cos[:, last], sin[:, last] = 1.0, 0.0
     if "rope-table-bf16" in bugs:
         cos, sin = cos.bfloat16(), sin.bfloat16()
     return cos, sin
@@ -194,6 +201,11 @@ def probabilities(scores: Tensor, seen: Tensor, wide: torch.dtype, bugs: Bugs) -
     if "invented-softmax-plus-one" in bugs:
         nothing = torch.zeros_like(masked[..., :1])  # a key of score 0 and no value
         return torch.softmax(torch.cat([masked, nothing], -1), -1)[..., :-1].to(scores.dtype)
+    if "invented-sigmoid-for-softmax" in bugs:
+        return masked.sigmoid().to(scores.dtype)
+    if "invented-best-keys-only" in bugs:
+        fourth = masked.sort(-1, descending=True).values[..., :4][..., -1:]
+        masked = masked.masked_fill(masked < fourth, torch.finfo(scores.dtype).min)
     axis = -2 if "softmax-over-queries" in bugs else -1
     return torch.softmax(masked, axis).to(scores.dtype)
 

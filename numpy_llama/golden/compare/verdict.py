@@ -103,6 +103,9 @@ class Suspect:
     faults: tuple[str, ...]  # ids of the catalogue
     residual: float  # worst tap's error against that model, in units of that model's floor
     tap: str  # that worst tap
+    place: str = ""  # where alone it is, "in layer 2"; everywhere if empty
+    value: float | None = None  # of a wrong number that was estimated
+    should_be: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ class Diagnosis:
     stage: str | None = None  # the first divergent operation, as its tap's name
     tried: int = 0
     detail: str = ""
+    evidence: str = ""  # with logits alone: what the rows say before any mistake is tried
+    acquitted: tuple[str, ...] = ()  # families of mistakes of which each would show in a right row
 
 
 @dataclass(frozen=True)

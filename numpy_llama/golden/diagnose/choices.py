@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from ..faults import CHOICES, Choice, Fault
 from ..record.floors import in_fewer_steps
-from ..replay.metrics import DIVERGENT, SUSPICIOUS
-from .search import CLOSER, Search, StepErrors, Trial, by_residual
+from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell
+from .search import CLOSER, Beginning, Search, Trial, by_residual
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much
@@ -26,8 +26,8 @@ FIRST = 2  # how many choices, and how many mistakes, are each tried with every 
 
 def leaves(trial: Trial, without: Trial, share: float) -> bool:
     """Whether, wherever `without` is off, a trial leaves at most this share of the error."""
-    off = [tap for tap in without.errors if without.ratio(tap) > DIVERGENT]
-    return all(trial.errors[tap] <= share * without.errors[tap] for tap in off)
+    off = [cell for cell in without.errors if without.ratio(cell) > DIVERGENT]
+    return all(trial.errors[cell] <= share * without.errors[cell] for cell in off)
 
 
 def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
@@ -40,15 +40,17 @@ def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
     """
     right = all(fault.id in CHOICES for fault in trial.faults)
 
-    def enough(tap: str, error: float) -> float:
-        noise = max(search.floors[tap], trial.noise.get(tap, 0.0))
+    def enough(cell: Cell, error: float) -> float:
+        noise = max(search.floors[cell], trial.noise.get(cell, 0.0))
         measured = min(SUSPICIOUS * noise, MOST * error) if right else 0.0
-        rounding = min(trial.floors[tap], ONCE * error) if right else 0.0
+        rounding = min(trial.floors[cell], ONCE * error) if right else 0.0
         return max(SHARE * error, measured, rounding)
 
     def leaves_little_of(other: Trial) -> bool:
-        off = [tap for tap, e in other.errors.items() if e > DIVERGENT * other.floors[tap]]
-        return bool(off) and all(trial.errors[tap] <= enough(tap, other.errors[tap]) for tap in off)
+        off = [cell for cell, e in other.errors.items() if e > DIVERGENT * other.floors[cell]]
+        return bool(off) and all(
+            trial.errors[cell] <= enough(cell, other.errors[cell]) for cell in off
+        )
 
     return trial.residual <= DIVERGENT and all(map(leaves_little_of, (base, *parts)))
 
@@ -69,15 +71,16 @@ def in_one_call(search: Search) -> Search:
 
 
 def screened(
-    search: Search, choices: Sequence[Choice], first: Trial, steps: StepErrors | None = None
+    search: Search, choices: Sequence[Choice], first: Trial, steps: Beginning | None = None
 ) -> list[Trial]:
-    """A quick look at each choice on top of what a trial has, whose errors are `steps`."""
-    if choices and steps is None:
-        steps = search.step_errors(first.faults)
+    """A quick look at each choice on top of what a trial has, whose beginning is `steps`."""
+    if not choices:
+        return []
+    steps = steps or search.beginning(first.faults)
     found = []
     for done, choice in enumerate(choices):
         search.progress(done, len(choices), choice.id)
-        found.append(search.screen((*first.faults, choice), steps or {}, PART))
+        found.append(search.screen((*first.faults, choice), steps, PART))
     return found
 
 
@@ -86,12 +89,10 @@ def refined(search: Search, trial: Trial) -> Trial:
     *others, choice = trial.faults
     ways = choice.each_way if isinstance(choice, Choice) else [choice]
     if len(ways) > 1:
-        steps = search.step_errors(())
+        steps = search.beginning(())
         trials = [search.screen((*others, way), steps) for way in ways]
         trial = min(trials, key=lambda one: one.residual if one.whole else DIVERGENT**9)
-    found = search.refine(trial.faults)
-    floors = {tap: max(floor, search.floors[tap]) for tap, floor in found.floors.items()}
-    return dataclasses.replace(found, floors=floors)
+    return search.refine(trial.faults)
 
 
 def best_of(search: Search, trials: Iterable[Trial], base: Trial, *parts: Trial) -> list[Trial]:
@@ -134,7 +135,7 @@ def thorough(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
     trials = screened(search, possible(search, others), base)
     found = best_of(search, trials, base)
     at_once = in_one_call(search)
-    steps = at_once.step_errors(())
+    steps = at_once.beginning(())
     for choice in possible(search, (c for c in CHOICES.values() if c.stored)):
         if decisive(found, base):
             break

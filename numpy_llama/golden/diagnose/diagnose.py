@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from ...formats.checkpoint import expected_shapes
 from ...model import Llama
 from ..candidate.candidate import Candidate
-from ..compare.verdict import Diagnosis, Report
+from ..compare.verdict import Diagnosis, Isolated, Report
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT
 from . import choices
 from .evidence import gather
 from .isolate import isolate
+from .localise import FEW, explaining_places
+from .parameters import explaining_numbers
+from .rows import Rows, about_rows, acquitted, acquitted_families, judge_rows
 from .search import CLOSER, Search, Trial, explains, indistinguishable
-from .settle import NOISE, PARTLY, by_group, is_noise, settled
+from .settle import NOISE, PARTLY, is_noise, settled
 
 EXTENDED = 3  # how many faults that explain the beginning are each tried with every other
 # Multiplications that pairs of faults in one stage may take without being asked for: half a minute
@@ -59,10 +62,10 @@ def unexplained(
     return Diagnosis("unexplained", (), runner_up, stage, tried, detail)
 
 
-def affordable(search: Search) -> int:
-    """How many runs PATIENCE is enough for: all pairs of a small model, some of a large one."""
+def affordable(search: Search, patience: float = PATIENCE) -> int:
+    """How many runs that is enough for: all pairs of a small model, some of a large one."""
     sizes = (math.prod(shape) for _, shape in expected_shapes(search.model.config))
-    return int(PATIENCE / (sum(sizes) * len(search.schedule.tokens)))
+    return int(patience / (sum(sizes) * len(search.schedule.tokens)))
 
 
 def explaining_pairs(
@@ -87,16 +90,21 @@ def pairs_in_one_stage(
     search: Search, base: Trial, singles: list[Trial], deep: bool
 ) -> tuple[list[Trial], list[Trial]]:
     """Pairs of faults that both act on the first bad tap; with `deep`, of any two faults."""
-    taps = list(base.errors)
+    taps = list(search.evidence.values)
     first = taps[base.reach % len(taps)]
-    noise = DIVERGENT * base.floors[first]
-    steps = search.step_errors(())
+    noise = DIVERGENT * max(floor for (tap, _), floor in base.floors.items() if tap == first)
+    steps = search.beginning(())
     # How far off the correct model is here, in one step or over all: what a fault leaves as it was.
-    untouched = [base.errors[first], *(e for (tap, _), e in steps.items() if tap == first)]
+    untouched = [e for (tap, _), e in (*base.errors.items(), *steps.errors.items()) if tap == first]
+
+    def off_with(trial: Trial, off: float) -> float:
+        error = trial.error(first)
+        return off if error is None else error
+
     touching = [
         trial.faults[0]
         for trial in singles
-        if deep or all(abs(trial.errors.get(first, off) - off) > noise for off in untouched)
+        if deep or all(abs(off_with(trial, off) - off) > noise for off in untouched)
     ]
     pairs = list(itertools.combinations(touching, 2))
     pairs = pairs if deep else pairs[: affordable(search)]
@@ -109,18 +117,30 @@ def pairs_in_one_stage(
     return [pair for pair in refined if explains(pair, base)], tried
 
 
+@dataclasses.dataclass(frozen=True)
+class Clues:
+    """What is known before anything is tried."""
+
+    bad: Isolated | None  # the first operation that is wrong by itself
+    rows: Rows
+    stage: str | None
+    free: frozenset[str] = frozenset()  # mistakes that a right row acquits
+
+
 def search_for_faults(
     search: Search,
     base: Trial,
-    stage: str | None,
+    clues: Clues,
     deep: bool,
     allowed: Sequence[str] = (),
     name_mistakes: bool = True,
 ) -> Diagnosis:
-    """Singles, then pairs of which one explains the beginning, then pairs in one stage.
+    """Singles, numbers, in one place only; then pairs of which one explains the beginning, or all
+    in one stage.
 
     Choices come where they cost least: those that were declared first, those of weights last.
     """
+    stage = clues.stage
     chosen, looked_at = choices.declared(search, base, allowed)
     tried = len(looked_at)
     if not name_mistakes:
@@ -132,24 +152,59 @@ def search_for_faults(
         return named(chosen, looked_at, stage, tried)
     singles = search.extend(base)
     tried += len(singles)
+    alone = list(search.evidence.values) == ["logits"]
+    clues = dataclasses.replace(clues, free=acquitted(singles, clues.rows) if alone else clues.free)
     found = [trial for trial in singles if explains(trial, base)] + chosen
     if found:
-        return named(found, singles, stage, tried)
+        diagnosis = named(found, singles, stage, tried)
+    else:
+        diagnosis = search_further(search, base, singles, looked_at, clues, deep, tried)
+    return dataclasses.replace(
+        diagnosis,
+        evidence=about_rows(clues.rows, search.schedule, singles) if alone else "",
+        acquitted=acquitted_families(singles, clues.free),
+    )
+
+
+def search_further(
+    search: Search,
+    base: Trial,
+    singles: list[Trial],
+    looked_at: list[Trial],
+    clues: Clues,
+    deep: bool,
+    tried: int,
+) -> Diagnosis:
+    """What explains, in the order in which it is likely; `singles` and some choices were tried."""
+    bad, stage = clues.bad, clues.stage
     found, more = choices.thorough(search, base)
     tried += len(more)
-    if not found:
-        found, both = choices.with_another(search, base, [*looked_at, *more], singles)
-        tried += len(both)
     if found:
         return named(found, singles, stage, tried)
+    most = affordable(search, PATIENCE if bad else FEW)
+    found, runs = explaining_numbers(search, base, bad, clues.rows, most)
+    tried += runs
+    if found:
+        return named(found, singles, stage, tried)
+    found, local, left = explaining_places(
+        search, base, singles, bad, clues.free, max(most - runs, 0)
+    )
+    tried += len(local)
+    if found:
+        return named(found, [*singles, *local], stage, tried)
+    found, both = choices.with_another(search, base, [*looked_at, *more], singles)
+    tried += len(both)
+    if found:
+        return named(found, [*singles, *both], stage, tried)
     found, pairs = explaining_pairs(search, base, singles)
     tried += len(pairs)
-    if not found and (deep or list(base.errors) != ["logits"]):
-        found, more = pairs_in_one_stage(search, base, singles, deep)
-        tried += len(more)
+    if not found and (deep or list(search.evidence.values) != ["logits"]):
+        found, in_stage = pairs_in_one_stage(search, base, singles, deep)
+        tried += len(in_stage)
     if found:
         return named(found, [*singles, *pairs], stage, tried)
-    return unexplained([*singles, *pairs], stage, tried, limit=CLOSER * base.residual)
+    near = [*singles, *local, *pairs]
+    return unexplained(near, stage, tried, left, limit=CLOSER * base.residual)
 
 
 def diagnose(
@@ -173,18 +228,21 @@ def diagnose(
     bad = report.first_bad_operation or report.first_divergent
     stage = bad.tap if bad else None
     if evidence.values:
-        floors = {tap: golden.floor(tap, dtype) for tap in evidence.values}
+        floors = {
+            (tap, group): floor
+            for tap in evidence.values
+            for group, floor in enumerate(golden.group_floors(tap, dtype))
+        }
         search = Search(model, golden.schedule, evidence, floors, dtype, progress)
         base = search.refine(())
         if base.residual <= DIVERGENT:
             if is_noise(golden, candidate, search):
                 notes = (*report.notes, NOISE)
                 return dataclasses.replace(report, diagnosis=Diagnosis("correct"), notes=notes)
-            base = by_group(base, report)
-        if base.residual <= DIVERGENT:
             diagnosis = unexplained([], stage, 0, PARTLY)
             return dataclasses.replace(report, diagnosis=diagnosis)
-        diagnosis = search_for_faults(search, base, stage, deep, report.allowed, name_mistakes)
+        clues = Clues(report.first_bad_operation, judge_rows(golden, evidence, dtype), stage)
+        diagnosis = search_for_faults(search, base, clues, deep, report.allowed, name_mistakes)
         report = dataclasses.replace(report, diagnosis=diagnosis)
         return settled(golden, candidate, search, report)
     detail = "nothing that was given can be compared with a run of the model"

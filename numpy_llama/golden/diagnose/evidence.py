@@ -1,13 +1,14 @@
 """What a candidate gave, to be compared with any run: the golden's model, or one with faults."""
 
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..record.bundle import Bundle
-from ..replay.metrics import relative_rms, tap_error
+from ..replay.metrics import Cell, relative_rms
 from ..replay.rows import by_key, last_rows, row_axis, rows_of, visible
 from ..replay.schedule import Schedule
 
@@ -39,13 +40,32 @@ class Evidence:
             cut = rows_of(name, run, rows)
         return cut if cut.shape == got.shape else None
 
-    def error_between(self, name: str, got: np.ndarray | None, want: np.ndarray | None) -> float:
-        """The error of one array of a tap against another, both cut; ∞ where one is missing."""
-        if got is None or want is None:
-            return math.inf
-        if want.shape[row_axis(name)] != len(self.schedule.tokens):
-            return relative_rms(got, want)
-        return tap_error(name, got, want, self.schedule)
+    @functools.cached_property
+    def groups(self) -> dict[str, list[list[int]]]:
+        """Of each tap, which of the rows that were given are in each group of the schedule."""
+        T, number = len(self.schedule.tokens), self.schedule.group
+        found = {}
+        for name, got in self.values.items():
+            n = got.shape[row_axis(name)]
+            rows = self.rows.get(name, range(T - n, T))
+            of_rows = [number(max(row, 0)) for row in rows]  # the first, where there are too many
+            groups = range(len(self.schedule.groups))
+            found[name] = [[i for i in range(n) if of_rows[i] == group] for group in groups]
+        return found
+
+    def between(
+        self, name: str, got: np.ndarray | None, want: np.ndarray | None
+    ) -> Iterator[tuple[Cell, float]]:
+        """The errors of one array of a tap against another, both cut; ∞ where one is missing."""
+        for group, rows in enumerate(self.groups[name]):
+            if rows:
+                there = got is not None and want is not None
+                yield (
+                    (name, group),
+                    relative_rms(rows_of(name, got, rows), rows_of(name, want, rows))  # type: ignore[arg-type]
+                    if there
+                    else math.inf,
+                )
 
     @property
     def whole(self) -> dict[str, np.ndarray]:
@@ -77,46 +97,41 @@ class Evidence:
         )
 
     def reach(
-        self, taps: Taps, floors: Mapping[str, float], limit: float, order: Iterable[str] = ()
+        self, taps: Taps, floors: Mapping[Cell, float], limit: float, order: Iterable[str] = ()
     ) -> int:
         """How many taps, step after step, agree with a run before the first that does not.
 
         `order`: as the run showed them. A faulty model may do things in another order than ours.
         """
         order = list(dict.fromkeys([*order, *self.values]))
-        T = len(self.schedule.tokens)
         cuts = {n: self.cut(n, taps[n]) if n in taps else None for n in self.values}
-        sizes = self.schedule.steps if self.by_step else (T,)
+        sizes = self.schedule.steps if self.by_step else (len(self.schedule.tokens),)
         agreeing = start = 0
         for size in sizes:
-            rows = slice(start, start + size) if self.by_step else slice(None)
             for name in order:
                 got, cut = self.values[name], cuts[name]
-                if cut is None:
-                    return agreeing
-                error = relative_rms(rows_of(name, got, rows), rows_of(name, cut, rows))
-                if error > limit * floors.get(name, math.inf):
+                if self.by_step and cut is not None:
+                    rows = slice(start, start + size)
+                    error = relative_rms(rows_of(name, got, rows), rows_of(name, cut, rows))
+                    errors = [((name, self.schedule.group(start)), error)]
+                else:
+                    errors = list(self.between(name, got, cut))
+                if any(error > limit * floors[cell] for cell, error in errors):
                     return agreeing
                 agreeing += 1
             start += size
         return agreeing
 
-    def errors(self, taps: Taps) -> dict[str, float]:
-        """Of each tap, the candidate's error against a run."""
-        return {
-            name: self.error_between(name, got, self.cut(name, taps[name]))
-            if name in taps
-            else math.inf
-            for name, got in self.values.items()
-        }
+    def errors(self, taps: Taps) -> dict[Cell, float]:
+        """The candidate's error against a run, of each tap in each group of rows."""
+        cuts = {n: self.cut(n, taps[n]) if n in taps else None for n in self.values}
+        return dict(e for n, got in self.values.items() for e in self.between(n, got, cuts[n]))
 
-    def floors(self, noisy: Taps, exact: Taps) -> dict[str, float]:
-        """Of each tap, the error of one run against another."""
-        return {
-            name: self.error_between(name, self.cut(name, noisy[name]), self.cut(name, exact[name]))
-            for name in self.values
-            if name in noisy and name in exact
-        }
+    def floors(self, noisy: Taps, exact: Taps) -> dict[Cell, float]:
+        """The error of one run against another, likewise."""
+        names = [name for name in self.values if name in noisy and name in exact]
+        cuts = [(n, self.cut(n, noisy[n]), self.cut(n, exact[n])) for n in names]
+        return dict(error for name, got, want in cuts for error in self.between(name, got, want))
 
 
 def usable(array: np.ndarray, golden: np.ndarray, axis: int, whole: bool) -> bool:

@@ -18,11 +18,12 @@ from ...norm import rms, rms_norm
 from ...parameters import LayerWeights, linear
 from ...rope import rotate
 from ..compare.verdict import Isolated
-from ..replay.metrics import grade_of, smoothed, tap_error
+from ..replay.metrics import Groups, grade_of, group_errors, smoothed_groups
 from ..replay.precision import in_dtype
 from ..replay.replay import run
 from ..replay.rows import visible
 from ..replay.schedule import Schedule
+from ..replay.variants import variants
 from .evidence import Evidence
 
 Taps = Mapping[str, np.ndarray]
@@ -129,8 +130,8 @@ def stages(model: Llama, schedule: Schedule) -> Iterator[Step]:
 
 def recompute(
     model: Llama, schedule: Schedule, given: Taps
-) -> dict[str, tuple[float, tuple[str, ...]]]:
-    """Of each tap given, its error against the reference stage, and the taps that went in.
+) -> dict[str, tuple[Groups, tuple[str, ...]]]:
+    """Of each tap given, its errors against the reference stage, and the taps that went in.
 
     A stage's input that was not given is itself recomputed, from the nearest taps that were.
     """
@@ -143,7 +144,8 @@ def recompute(
         came_from = tuple(dict.fromkeys(root for tap in step.inputs for root in roots[tap]))
         known[step.tap], roots[step.tap] = value, came_from
         if step.tap in given:
-            errors[step.tap] = (tap_error(step.tap, given[step.tap], value, schedule), came_from)
+            of_groups = group_errors(step.tap, given[step.tap], value, schedule)
+            errors[step.tap] = (of_groups, came_from)
             known[step.tap] = np.asarray(given[step.tap], np.float64)
             roots[step.tap] = (step.tap,)
         if step.tap.endswith(".resid_post"):  # no later stage looks further back than this
@@ -151,21 +153,30 @@ def recompute(
     return errors
 
 
+def judged(tap: str, errors: Groups, floors: Groups, inputs: tuple[str, ...]) -> Isolated:
+    """A stage by that group of its rows in which it is off by most floors."""
+    pairs = zip(errors, floors, strict=True)
+    error, floor = max(pairs, key=lambda pair: pair[0] / pair[1])
+    return Isolated(tap, grade_of(error / floor), error, floor, inputs)
+
+
 def isolate(model: Llama, evidence: Evidence, dtype: str) -> tuple[Isolated, ...]:
     """Judge each stage of a candidate by itself, as far as its taps allow.
 
-    The floor is what this model itself, in `dtype`, is found to be off in the same way, with the
-    same taps given.
+    The floor is what the equally right ways to compute this model in `dtype` are found to be off
+    in the same way, with the same taps given: the largest, in each group of rows.
     """
     given, schedule = evidence.whole, evidence.schedule
     if given.keys() <= {"logits"}:
         return ()  # nothing to be judged by itself: that is the whole model, from the tokens
     exact = in_dtype(model, "float64")
-    errors = recompute(exact, schedule, given)
-    ours = run(in_dtype(model, dtype), schedule, given.keys())
-    measured = recompute(exact, schedule, ours)
-    floors = smoothed({tap: error for tap, (error, _) in measured.items()}, dtype)
+    measured = {tap: np.zeros(len(schedule.groups)) for tap in given}
+    for variant in variants(model, dtype):
+        ours = run(variant, schedule, given.keys())
+        for tap, (errors, _) in recompute(exact, schedule, ours).items():
+            measured[tap] = np.maximum(measured[tap], errors)
+    floors = smoothed_groups({tap: errors.tolist() for tap, errors in measured.items()}, dtype)
     return tuple(
-        Isolated(tap, grade_of(error / floors[tap]), error, floors[tap], inputs)
-        for tap, (error, inputs) in errors.items()
+        judged(tap, errors, floors[tap], inputs)
+        for tap, (errors, inputs) in recompute(exact, schedule, given).items()
     )

@@ -18,7 +18,7 @@ from ..record.bundle import Bundle
 from ..replay.metrics import group_errors
 from ..replay.precision import UNIT_ROUNDOFF
 from .evidence import Evidence
-from .search import Search, Trial, one_rounding
+from .search import Search, one_rounding
 
 NOISE = "what is off is within this model's own noise, measured here: the golden's floors are lucky"
 PARTLY = "what was given agrees with the model: it is only not all, or not in its shape"
@@ -69,15 +69,6 @@ def explained(
 def is_noise(golden: Bundle, candidate: Candidate, search: Search) -> bool:
     """Whether the model itself gives all that the candidate does."""
     return explained(golden, candidate, search, ())
-
-
-def by_group(base: Trial, report: Report) -> Trial:
-    """The trial of the correct model in the floors by which the report calls a tap divergent.
-
-    These are of the worst group of rows, and may be smaller than those of a whole tap.
-    """
-    floors = {tap.tap: tap.floor for tap in report.taps if tap.verdict == "divergent" and tap.floor}
-    return dataclasses.replace(base, floors={**base.floors, **floors})
 
 
 def ways_of(suspect: Suspect) -> Iterator[tuple[Fault, ...]]:

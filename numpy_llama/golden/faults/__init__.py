@@ -3,11 +3,16 @@
 from . import assembly, attention, feed_forward, norm, position, rope
 from .choices import CHOICES, Choice
 from .fault import Change, Fault
+from .parameter import PARAMETERS
 
 FAMILIES = (norm, rope, position, attention, feed_forward, assembly)
 
 CATALOGUE: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
-# Whatever a diagnosis may name.
-KNOWN: dict[str, Fault] = {**CATALOGUE, **CHOICES}
+# What a diagnosis can name: besides, wrong numbers, which are estimated.
+KNOWN: dict[str, Fault] = {
+    **CATALOGUE,
+    **{parameter.fault.id: parameter.fault for parameter in PARAMETERS},
+    **CHOICES,
+}
 
 __all__ = ["CATALOGUE", "CHOICES", "KNOWN", "Change", "Choice", "Fault"]

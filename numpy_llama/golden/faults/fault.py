@@ -44,6 +44,9 @@ class Fault:
     harmless: bool = False  # intermediates differ, the logits do not
     rounds_to: str | None = None  # a narrow dtype: noise decides which way single values go
     stored: bool = False  # a change of the weights as they are stored, before they get a dtype
+    place: str = ""  # where alone it is made; everywhere if empty: see place.py
+    value: float | None = None  # of a wrong number that was estimated: see parameter.py
+    should_be: float | None = None
 
 
 def stage(changed: type[Llama]) -> Change:

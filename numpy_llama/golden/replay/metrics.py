@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ SUSPICIOUS, DIVERGENT = 3.0, 10.0
 CLEARLY = 0.5  # of two readings, the one whose error is below this share of the other's is right
 
 Groups = tuple[float, ...]  # a number for each group of rows of a schedule
+Cell = tuple[str, int]  # a tap, and the number of a group of rows
+Of = TypeVar("Of", str, Cell)
 
 Grade = Literal["ok", "suspicious", "divergent"]
 
@@ -69,12 +71,12 @@ def first_bad_row(name: str, got: np.ndarray, want: np.ndarray, floors: Sequence
     return int(bad[0]) if len(bad) else int(ratios.argmax())
 
 
-def is_statistic(tap: str) -> bool:
+def is_statistic(what: str | Cell) -> bool:
     """Whether a tap has one number a row."""
-    return tap.endswith(".rms")
+    return (what if isinstance(what, str) else what[0]).endswith(".rms")
 
 
-def smoothed(floors: dict[str, float], dtype: str) -> dict[str, float]:
+def smoothed(floors: dict[Of, float], dtype: str) -> dict[Of, float]:
     """Floors that no luck made small.
 
     A statistic is one number a row, too few to measure noise by: all of them share the largest.
@@ -82,11 +84,11 @@ def smoothed(floors: dict[str, float], dtype: str) -> dict[str, float]:
     """
     finite = [floor for floor in floors.values() if np.isfinite(floor)]
     largest = max(finite, default=UNIT_ROUNDOFF[dtype])
-    floors = {tap: floor if np.isfinite(floor) else largest for tap, floor in floors.items()}
-    shared = max((floor for tap, floor in floors.items() if is_statistic(tap)), default=0.0)
+    floors = {cell: floor if np.isfinite(floor) else largest for cell, floor in floors.items()}
+    shared = max((floor for cell, floor in floors.items() if is_statistic(cell)), default=0.0)
     return {
-        tap: max(shared if is_statistic(tap) else floor, UNIT_ROUNDOFF[dtype])
-        for tap, floor in floors.items()
+        cell: max(shared if is_statistic(cell) else floor, UNIT_ROUNDOFF[dtype])
+        for cell, floor in floors.items()
     }
 
 

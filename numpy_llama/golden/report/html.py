@@ -12,7 +12,7 @@ from ..compare.verdict import Diagnosis, Report, Suspect, TapVerdict
 from ..faults import KNOWN
 from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, floors
-from .diagnosis import diagnosis_title, names_of
+from .diagnosis import about_value, diagnosis_title, names_of
 from .style import SHADES, STYLE, shade_of
 from .text import as_text, headline, kind_of, operation
 
@@ -82,7 +82,8 @@ def about_suspect(suspect: Suspect, named: bool) -> str:
     parts = []
     for id in suspect.faults:
         fault = KNOWN[id]
-        about = [("it computes", fault.mathematics), ("fix", fault.fix)]
+        where = [("where", suspect.place), ("value", about_value(suspect))]
+        about = [*where, ("it computes", fault.mathematics), ("fix", fault.fix)]
         last = [("evidence", left)] if id == suspect.faults[-1] else []
         parts.append(f"<p>{escape(fault.sentence)}</p>{described([*about, *last])}")
     return f'<div class="card">{head}{"".join(parts)}</div>'
@@ -95,6 +96,7 @@ def about_diagnosis(diagnosis: Diagnosis | None) -> str:
     other = diagnosis.runner_up
     nearest = f"{names_of(other)}: {floors(other.residual)} floors off" if other else ""
     rest = [
+        ("rows", diagnosis.evidence),
         ("runner-up" if diagnosis.suspects else "the nearest", nearest),
         ("tried", f"{diagnosis.tried} mistakes and choices" if diagnosis.tried else ""),
         ("note", diagnosis.detail),

@@ -27,7 +27,8 @@ def suspect_json(suspect: Suspect) -> dict[str, Any]:
     """A suspect with what the catalogue says of its faults."""
     about = ("id", "family", "sentence", "mathematics", "seen_in", "fix", "harmless")
     faults = [{key: getattr(KNOWN[id], key) for key in about} for id in suspect.faults]
-    return {"faults": faults, "residual": suspect.residual, "tap": suspect.tap}
+    more = ("residual", "tap", "place", "value", "should_be")
+    return {"faults": faults} | {key: getattr(suspect, key) for key in more}
 
 
 def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -39,6 +40,8 @@ def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "stage": diagnosis.stage,
         "tried": diagnosis.tried,
         "detail": diagnosis.detail,
+        "evidence": diagnosis.evidence,
+        "acquitted": list(diagnosis.acquitted),
     }
 
 

@@ -1,0 +1,131 @@
+"""A wrong number, estimated: the ε, θ, scale, factor, slope or window that explains the candidate.
+
+The logits (or the first wrong tap) are a function of one number. It is found by trying a few
+values, and then by the secant through the last two, until nothing gets nearer.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...config import MAX_NUMBER
+from ..compare.verdict import Isolated
+from ..faults.parameter import PARAMETERS, Parameter
+from .rows import Rows
+from .search import Search, Trial, cosine, explains
+
+BESIDE = 0.05  # relative: where the secant begins
+MOST = 2.0  # in one step, in logarithms
+STEPS = 12  # of the secant, at most
+POINTING = 0.9  # the cosine with the error of what a small change of the right value makes
+DONE = 1e-7  # relative: float32 has no digits beyond
+
+
+@dataclass
+class Work:
+    """How many runs are left."""
+
+    left: int
+    done: int = 0
+
+    def spend(self) -> bool:
+        """Count one run. Whether there was one left."""
+        self.left, self.done = self.left - 1, self.done + 1
+        return self.left >= 0
+
+
+@dataclass
+class Fit:
+    """The error of what the candidate gave against that of a model with this number."""
+
+    search: Search
+    parameter: Parameter
+    tap: str
+    work: Work
+    tried: dict[float, np.ndarray | None] = field(default_factory=dict)
+
+    def off(self, value: float) -> np.ndarray | None:
+        """How far off it is, as one long vector; None if it cannot be compared."""
+        if value not in self.tried:
+            self.tried[value] = self.measured(value) if self.work.spend() else None
+        return self.tried[value]
+
+    def measured(self, value: float) -> np.ndarray | None:
+        fault = self.parameter.of(self.search.model.config, value)
+        run = self.search.play((fault,), "float32").get(self.tap)
+        cut = None if run is None else self.search.evidence.cut(self.tap, run)
+        if cut is None or not np.isfinite(cut).all():
+            return None
+        off = (self.search.evidence.values[self.tap].astype(np.float64) - cut).ravel()
+        return off if math.isfinite(size(off)) else None
+
+
+def size(off: np.ndarray | None) -> float:
+    """The length of a vector; ∞ of none, and of one whose square is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.inf if off is None else float(np.linalg.norm(off))
+
+
+def fitted(fit: Fit, right: float) -> float | None:
+    """The number that is nearest; None where the first values do not lead to it.
+
+    By the secant, on a scale of logarithms, for all of these numbers are positive: from the nearest
+    of the first values, or, if the right one is nearer than all, from that.
+    """
+    values = [right * step for step in (1.0, *fit.parameter.steps)]
+    start = min(values, key=lambda value: size(fit.off(value)))
+    before, now = start * (1 + BESIDE), start
+    for _ in range(STEPS):
+        a, b = fit.off(before), fit.off(now)
+        if a is None or b is None or before == now:
+            break
+        if now == right and cosine(a - b, b) < POINTING:
+            return None
+        slope = (a - b) / math.log(before / now)
+        steepness = float(np.vdot(slope, slope))
+        moved = -float(np.vdot(slope, b)) / steepness if steepness else 0.0
+        moved = min(max(moved, -MOST), MOST)
+        before, now = now, min(now * math.exp(moved), MAX_NUMBER)
+        if abs(moved) < DONE:
+            break
+    return min((value for value in fit.tried if value != right), key=lambda v: size(fit.tried[v]))
+
+
+def windows(rows: Rows) -> list[float]:
+    """Window lengths to try: the first row that a window of w changes is row w."""
+    first = min(rows.wrong, default=0)
+    return [float(w) for w in (first, first + 1, first - 1) if w > 0]
+
+
+def concerns(parameter: Parameter, bad: Isolated | None, rows: Rows) -> bool:
+    """Whether the evidence leaves it open that this number is wrong."""
+    if 0 in rows.wrong and not parameter.in_row_0:
+        return False  # the first row sees itself alone: no position, no scale, no window
+    if bad is None:
+        return True
+    kind = bad.tap.split(".", 2)[2] if bad.tap.startswith("layers.") else bad.tap
+    return kind.endswith(".rms") if parameter.tap.endswith(".rms") else kind == parameter.tap
+
+
+def explaining_numbers(
+    search: Search, base: Trial, bad: Isolated | None, rows: Rows, most: int
+) -> tuple[list[Trial], int]:
+    """The numbers that explain everything, and how many runs that took."""
+    config, found = search.model.config, []
+    work = Work(most)
+    bad = bad if search.complete else None
+    tap = bad.tap if bad else list(search.evidence.values)[-1]
+    for parameter in PARAMETERS:
+        if not parameter.fault.applies(config) or not concerns(parameter, bad, rows):
+            continue
+        fit = Fit(search, parameter, tap, work)
+        if parameter.steps:
+            value = fitted(fit, parameter.right(config)) if parameter.right(config) > 0 else None
+            values = [] if value is None else [value]
+        else:
+            values = [w for w in windows(rows) if size(fit.off(w)) < math.inf]
+            values = sorted(values, key=lambda w: size(fit.off(w)))[:1]
+        trials = [search.refine((parameter.of(config, value),)) for value in values]
+        found += [trial for trial in trials if explains(trial, base)]
+    return found, work.done

@@ -1,0 +1,145 @@
+"""Wrong numbers are estimated, whatever they are; and what is no wrong number gets none."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_llama.attention import attend
+from numpy_llama.golden import check
+from numpy_llama.golden.candidate.candidate import Candidate
+from numpy_llama.golden.compare.verdict import Report
+from numpy_llama.golden.record.bundle import Bundle
+from numpy_llama.golden.record.record import record
+from numpy_llama.golden.replay.override import override
+from numpy_llama.golden.replay.precision import in_dtype
+from numpy_llama.golden.replay.replay import run
+from numpy_llama.golden.report.html import as_html
+from numpy_llama.golden.report.json import as_json
+from numpy_llama.golden.report.text import as_text
+from numpy_llama.model import Llama
+from numpy_llama.parameters import LayerWeights
+from numpy_llama.taps import Tap, no_tap
+from tests.models import ROPES, random_model, random_tokens, tiny_config
+
+CONFIG = tiny_config(rope_theta=3e4, norm_eps=3e-3, rope_scaling=ROPES["linear"])
+MODEL = random_model(CONFIG)
+Made = Callable[[Llama], Llama]
+
+
+@functools.cache
+def golden() -> Bundle:
+    return record(MODEL, random_tokens(CONFIG, 14), 4, chunk=9, detect=False)
+
+
+def believing(**changes: Any) -> Made:
+    return lambda model: dataclasses.replace(
+        model, config=dataclasses.replace(model.config, **changes)
+    )
+
+
+def scaled_scores(factor: float) -> Made:
+    def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap) -> np.ndarray:
+        return attend(q * np.float32(factor), k, v, tap)
+
+    return lambda model: dataclasses.replace(model, attention=attention)
+
+
+def last_keys(w: int) -> Made:
+    """Attention one query at a time, over the w keys up to its own."""
+
+    def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap) -> np.ndarray:
+        L, S = len(q), k.shape[1]
+        heads, scores = [], np.zeros((q.shape[1], L, S), q.dtype)
+        probs = np.zeros_like(scores)
+        for i in range(L):
+            end = S - L + i + 1
+            keys = slice(max(end - w, 0), end)
+            seen: dict[str, np.ndarray] = {}
+            attend(q[i : i + 1], k[:, :end], v[:, :end], seen.__setitem__)
+            scores[:, i, :end] = seen["scores"][:, 0]
+            seen = {}
+            heads.append(attend(q[i : i + 1], k[:, keys], v[:, keys], seen.__setitem__))
+            probs[:, i, keys] = seen["probs"][:, 0]
+        tap("scores", scores)
+        tap("probs", probs)
+        return np.concatenate(heads)
+
+    return lambda model: dataclasses.replace(model, attention=attention)
+
+
+def swish(beta: float) -> Made:
+    class Swish(Llama):
+        def feed_forward(self, x: np.ndarray, layer: LayerWeights, tap: Tap) -> np.ndarray:
+            gate, up = x @ layer.w_gate.T, x @ layer.w_up.T
+            hidden = gate / (1 + np.exp(-np.float32(beta) * gate)) * up
+            out = hidden @ layer.w_down.T
+            for name, array in {"gate": gate, "up": up, "swiglu": hidden, "ffn_out": out}.items():
+                tap(name, array)
+            return out
+
+    return lambda model: override(model, Swish)
+
+
+def judged(made: Made, taps: list[str] | None) -> Report:
+    values = run(made(in_dtype(MODEL, "float32")), golden().schedule, taps)
+    return check(golden(), Candidate(values, "float32"), model=MODEL)
+
+
+WRONG = [
+    ("norm-eps", 7e-4, believing(norm_eps=7e-4)),
+    ("norm-eps", 0.02, believing(norm_eps=0.02)),
+    ("rope-theta", 1234.5, believing(rope_theta=1234.5)),
+    ("rope-theta", 30300.0, believing(rope_theta=30300.0)),
+    ("rope-factor", 3.5, believing(rope_scaling=dataclasses.replace(ROPES["linear"], factor=3.5))),
+    ("score-scale", 0.5 * 8**-0.5, scaled_scores(0.5)),
+    ("score-scale", 3.3 * 8**-0.5, scaled_scores(3.3)),
+    ("window-length", 5, last_keys(5)),
+    ("window-length", 15, last_keys(15)),  # seen in decode rows only
+    ("swish-beta", 1.1, swish(1.1)),
+    ("swish-beta", 0.2, swish(0.2)),
+]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("id, value, made", WRONG)
+def test_a_wrong_number_is_named_and_estimated(
+    id: str, value: float, made: Made, alone: bool
+) -> None:
+    diagnosis = judged(made, ["logits"] if alone else None).diagnosis
+    assert diagnosis is not None
+    assert [suspect.faults for suspect in diagnosis.suspects] == [(id,)]
+    assert diagnosis.suspects[0].value == pytest.approx(value, rel=1e-2)
+
+
+def test_a_listed_number_keeps_its_name() -> None:
+    diagnosis = judged(believing(rope_theta=1e4), ["logits"]).diagnosis
+    assert diagnosis is not None
+    assert [(s.faults, s.value) for s in diagnosis.suspects] == [(("rope-theta-1e4",), None)]
+
+
+def test_the_reports_tell_the_number_and_what_it_should_be() -> None:
+    report = judged(believing(rope_theta=6e5), ["logits"])
+    told = "θ is about 600,000 (should be 30,000)"
+    assert f"DIAGNOSIS: rope-theta, your {told}" in as_text(report)
+    assert told in as_html(report, golden(), "dump")
+    suspect = as_json(report)["diagnosis"]["suspects"][0]
+    assert suspect["value"] == pytest.approx(6e5, rel=1e-4) and suspect["should_be"] == 3e4
+
+
+def test_a_number_that_does_not_explain_all_is_not_told() -> None:
+    """θ is wrong, and the logits are capped besides: θ alone comes near, and is not named."""
+
+    class Capped(Llama):
+        def head(self, x: np.ndarray, tap: Tap) -> np.ndarray:
+            return super().head(x, lambda name, array: tap(name, np.tanh(array / 50) * 50))
+
+    def both(model: Llama) -> Llama:
+        return override(believing(rope_theta=1234.5)(model), Capped)
+
+    diagnosis = judged(both, ["logits"]).diagnosis
+    assert diagnosis is not None
+    assert diagnosis.outcome == "unexplained" and diagnosis.suspects == ()
