@@ -68,8 +68,12 @@ bench: .venv/run model ## speed and memory against the bare matrix products, in 
 gpu: .venv/test ## the tests on a GPU, where there is CuPy and one
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
-fuzz: .venv/test ## mutate valid files of each format, 10,000 times a format
+fuzz: .venv/test ## damage valid files of each format, 20,000 times each; then led by coverage
+	$(BIN)/python -m tests.fuzz --each 20000
 	LLAMA_NP_FUZZ=10000 $(BIN)/python -m pytest -k "mutat" --timeout 3600 tests/formats tests/malformed
+	@if $(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install -q atheris; then \
+	  $(BIN)/python -m tests.fuzz --guided --each 20000; \
+	else echo "atheris does not install here: not led by coverage" >&2; fi
 
 format: .venv/test ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
