@@ -24,7 +24,7 @@ MACHINE := tests/golden tests/test_model.py tests/test_attention.py tests/test_d
 
 .DEFAULT_GOAL := help
 .PHONY: help run model quick test check lint types oracle threads kernels package bench gpu fuzz \
-  format clean
+  kills format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -74,6 +74,9 @@ fuzz: .venv/test ## damage valid files of each format, 20,000 times each; then l
 	@if $(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install -q atheris; then \
 	  $(BIN)/python -m tests.fuzz --guided --each 20000; \
 	else echo "atheris does not install here: not led by coverage" >&2; fi
+
+kills: .venv/test ## kill all that writes at random moments, alone and in pairs
+	$(BIN)/python -m tests.faults.kills --each 40
 
 format: .venv/test ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
