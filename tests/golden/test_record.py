@@ -19,6 +19,7 @@ from numpy_llama.golden.record.record import continue_greedily, record, select_t
 from numpy_llama.golden.record.reference import load_reference
 from numpy_llama.golden.record.show import describe
 from numpy_llama.golden.record.source import seen_from
+from numpy_llama.golden.replay.metrics import relative_rms, tap_error
 from numpy_llama.golden.replay.precision import (
     MEASURED,
     UNIT_ROUNDOFF,
