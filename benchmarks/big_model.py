@@ -77,7 +77,7 @@ def reading_time(model: Path) -> float:
 def private_bytes(pid: int) -> int:
     """The private pages that a process has in memory now."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:  # it has ended
         return 0
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)

@@ -45,7 +45,7 @@ DEFAULT = "default"  # what OpenBLAS picks by itself
 def cpu_flags() -> set[str]:
     """What this CPU can do; nothing where there is no /proc, so that only the default is tried."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     named = (line.partition(":") for line in lines)
     return {word for key, _, words in named if key.strip() in ("flags", "Features")
             for word in words.split()}  # fmt: skip
@@ -84,7 +84,11 @@ def tested(tests: list[str], environment: dict[str, str]) -> tuple[str, bool]:
     """The last line of a run of the tests, below the lines of those that failed."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not oracle and not gpu", *tests]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        encoding="utf-8",
     )
     lines = done.stdout.splitlines()
     told = [line for line in lines if line.startswith(("FAILED", "ERROR"))] + lines[-1:]

@@ -49,7 +49,7 @@ def words(source: str) -> Iterator[str]:
 
 def minutes(path: Path) -> float:
     """How long the file takes to read aloud."""
-    return sum(1 for _ in words(path.read_text())) / WORDS_A_MINUTE
+    return sum(1 for _ in words(path.read_text(encoding="utf-8"))) / WORDS_A_MINUTE
 
 
 def main() -> None:

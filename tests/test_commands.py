@@ -165,9 +165,9 @@ def test_weights_that_do_not_fit_are_streamed_which_is_said(model, monkeypatch, 
     streamed = []
     real = numpy_llama.loading.weights.load_weights
 
-    def spy(checkpoint, dtype, stream, to_device):
+    def spy(checkpoint, dtype, stream, *more):
         streamed.append(stream)
-        return real(checkpoint, dtype, stream, to_device)
+        return real(checkpoint, dtype, stream, *more)
 
     monkeypatch.setattr("numpy_llama.loading.weights.load_weights", spy)
     said = [ok(command, "once", "-m", model, *how).stderr for how in ([], ["--no-stream"])]
@@ -336,8 +336,8 @@ BAD = {
     "no tokenizer": (["generate", "a", "-m", "{bare}"], "tokenizer"),
     "an existing target": (["convert", "{model}", "-o", "{bare}"], "bare"),
     "over the input": (["convert", "{model}", "-o", "{model}", "--force"], "tiny"),
-    "a temperature below zero": (["generate", "a", "-m", "{model}", "--temp=-1"], "temperature"),
-    "an empty stop": (["generate", "a", "-m", "{model}", "--stop", ""], "--stop"),
+
+
     "an unknown name": (["pull", "gpt-5"], "smollm2-135m"),
     "a prompt that is not text": (["generate", "-f", "{tmp}/latin", "-m", "{model}"], "UTF-8"),
     "output to nowhere": (["logits", "-m", "{model}", "--tokens", "1", "-o", "{tmp}/no/x"], "no"),
@@ -389,6 +389,12 @@ USAGE = {
     "a word for a number": ["generate", "a", "-n", "many"],
     "an unknown dtype": ["generate", "a", "--dtype", "int8"],
     "an unknown command": ["generat"],
+    "a temperature below zero": ["generate", "a", "--temp=-1"],
+    "a temperature that is no number": ["generate", "a", "--temp=nan"],
+    "an empty stop": ["generate", "a", "--stop", ""],
+    "a top-p above one": ["generate", "a", "--top-p", "2"],
+    "a context past all memory": ["generate", "a", "-c", "100000000000000000"],
+    "a temperature of a chat": ["chat", "--temp=-1"],
 }
 
 

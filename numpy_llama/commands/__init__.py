@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .batch import batch
 from .chat import chat
 from .convert import convert
 from .errors import one_sentence
@@ -19,6 +20,8 @@ from .golden_kit import kit, run
 from .info import info
 from .logits import logits
 from .pull import pull
+from .score import score
+from .terminal import harmless_streams
 from .tokenize import tokenize
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
@@ -26,6 +29,10 @@ INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 class Commands(click.Group):
     """A group whose commands end in one sentence, not a traceback, on a user's errors."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        with harmless_streams():
+            return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -49,7 +56,9 @@ def main() -> None:
     """
 
 
-for command in (generate, chat, logits, tokenize, info, convert, pull, golden):
+for command in (
+    generate, chat, batch, logits, score, tokenize, info, convert, pull, golden,
+):  # fmt: skip
     main.add_command(command)
 
 for command in (kit, run, diff):

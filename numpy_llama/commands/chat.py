@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .chat_session import Session, say
+from .help import Command
 from .options import (
     chat_template_option,
+    check_positions,
     device_option,
     dtype_option,
     load_text,
@@ -47,7 +49,7 @@ def begin(
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @model_option
 @system_option
 @click.option(
@@ -64,6 +66,7 @@ def begin(
     "-c",
     "--context",
     type=click.IntRange(min=1),
+    callback=check_positions,
     metavar="N",
     help=f"Positions in the KV cache. Default: the model's own context, up to {USUAL_CONTEXT}.",
 )

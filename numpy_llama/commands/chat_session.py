@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError, LlamaError
 from .errors import sentence
+from .terminal import one_line, write_text
 
 if TYPE_CHECKING:
     from ..chat import Conversation
@@ -48,11 +49,11 @@ class Session:
                 if not self.take(line):
                     return
             except LlamaError as error:
-                say(f"Error: {error}")
+                say(f"Error: {one_line(str(error))}")
             except OSError as error:
                 if isinstance(error, BrokenPipeError):
                     raise
-                say(f"Error: {sentence(error)}")
+                say(f"Error: {one_line(sentence(error))}")
             except KeyboardInterrupt:
                 self.interrupted = True
                 print(flush=True)
@@ -111,8 +112,8 @@ class Session:
             for piece in pieces:
                 shown = piece if begun else piece.lstrip()
                 begun = begun or bool(shown)
-                print(shown, end="", flush=True)
-        print(flush=True)
+                write_text(shown)
+        write_text("\n")
         if self.verbose:
             say(f"{self.cost()}, {time.perf_counter() - start:.2f} s")
 

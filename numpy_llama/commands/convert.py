@@ -6,10 +6,11 @@ from typing import get_args
 import click
 
 from ..choices import RopeLayout, Target
+from .help import Command
 from .progress import progress_bar
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
 @click.option(
     "-o",

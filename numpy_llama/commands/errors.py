@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 import click
 
 from ..errors import LlamaError
+from .terminal import one_line
 
 SMALLER_CONTEXT = "a shorter prompt or a smaller context (-c) needs less"
 SMALLER_GOLDEN = "record a golden of fewer tokens, or of fewer --taps"
@@ -35,11 +36,11 @@ def one_sentence(
     try:
         yield
     except LlamaError as error:
-        raise failure(str(error)) from None
+        raise failure(one_line(str(error))) from None
     except BrokenPipeError:
         raise  # `| head` has seen enough; click ends quietly
     except OSError as error:
-        raise failure(sentence(error)) from None
+        raise failure(one_line(sentence(error))) from None
     except MemoryError as error:
         what = f"out of memory: {str(error) or 'no more could be had'}; {less_memory}"
         raise failure(what) from None

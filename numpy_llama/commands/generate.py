@@ -1,5 +1,6 @@
 """llama-np generate: continue a text."""
 
+import sys
 import time
 from collections.abc import Iterable
 from itertools import chain
@@ -8,6 +9,7 @@ from typing import Any
 
 import click
 
+from .help import Command
 from .options import (
     chat_template_option,
     context_option,
@@ -15,14 +17,16 @@ from .options import (
     dtype_option,
     load_text,
     model_option,
-    read_prompt,
     sampling_options,
     stream_option,
     system_option,
     text_options,
     threads_option,
 )
+from .progress import Passing, watched
 from .stats import report, stats_of
+from .streams import read_joined, try_output
+from .terminal import write_text
 
 
 def check_usage(chat: bool, special: bool, system: str | None, template: str | None) -> None:
@@ -41,13 +45,21 @@ def conversation(system: str | None, text: str) -> list[dict[str, str]]:
 
 
 def print_as_it_comes(pieces: Iterable[str]) -> None:
-    """Each piece of a text at once, then the newline that ends it."""
-    for piece in pieces:
-        print(piece, end="", flush=True)
-    print(flush=True)
+    """Each piece of a text at once, then the newline that ends it.
+
+    Ctrl-C too leaves a terminal at the beginning of a line.
+    """
+    try:
+        for piece in pieces:
+            write_text(piece)
+    except KeyboardInterrupt:
+        if sys.stdout.isatty():
+            write_text("\n")
+        raise
+    write_text("\n")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("prompt", required=False)
 @model_option
 @click.option(
@@ -117,17 +129,25 @@ def generate(
 ) -> None:
     """Continue PROMPT: an argument, `-` or piped standard input, or -f FILE.
 
+    What is piped in beside an argument follows it, after a blank line; in a loop that reads its
+    own standard input, add `< /dev/null`.
+
     Prints the continuation (with --chat, the answer) as it comes, and nothing else, to stdout.
     """
     check_usage(chat, special, system, chat_template)
-    text = read_prompt(prompt, file)
-    begun = time.perf_counter()
     settings = text_options(**options)
+    try_output(stats_json)
+    text = read_joined(prompt, file)
+    begun = time.perf_counter()
     m = load_text(model, dtype, device, stream, chat_template=chat_template)
     asked = conversation(system, text) if chat else m.encode(text, special)
+    progress = Passing("reading the prompt")
+    m.llama = watched(m.llama, progress)
     completion = m.stream(asked, options=settings)
     load_seconds = time.perf_counter() - begun
     try:
-        print_as_it_comes(chain([text] if echo else [], completion))
+        with progress:
+            first = next(completion, "")
+        print_as_it_comes(chain([text] if echo else [], [first], completion))
     finally:  # also for what Ctrl-C cut short
         report(stats_of(str(m.path), load_seconds, completion), verbose, stats_json)

@@ -10,6 +10,7 @@ import click
 from ..choices import CANDIDATE_DTYPES
 from ..errors import InputError
 from .errors import exit_2_on_errors
+from .help import Command
 from .options import parse_ids, several, threads_option
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ of_each = several(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("a", metavar="A", type=click.Path(path_type=Path))
 @click.argument("b", metavar="B", type=click.Path(path_type=Path))
 @of_each

@@ -14,14 +14,16 @@ from ..choices import CANDIDATE_DTYPES, MODEL_FORMATS
 from ..errors import InputError
 from .errors import exit_2_on_errors
 from .golden import telling
+from .help import Command
 from .options import threads_option
+from .streams import try_output
 
 if TYPE_CHECKING:
     from ..golden.kit.kit import Entry
     from ..golden.kit.run import Plan, Result
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "-o",
     "--output",
@@ -85,7 +87,7 @@ def print_coverage(kit: Path) -> bool:
     return all(one.right for one in found)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--kit",
     required=True,
@@ -130,7 +132,11 @@ def print_coverage(kit: Path) -> bool:
     help="Keep the outputs there; it must not exist.",
 )
 @click.option(
-    "--junit", "junit_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE"
+    "--junit",
+    "junit_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the results as JUnit's XML, which CI servers show.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The results as JSON, on stdout.")
 @threads_option
@@ -164,6 +170,7 @@ def run(
         from ..golden.kit.score import exit_code
 
         check_absent(keep)
+        try_output(junit_file)
         cases = select_cases(read_kit(kit), only)
         how |= {"format": format_, "name_mistakes": not no_diagnosis}
         plan = make_plan(command, keep or Path(passing), **how)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .help import Command
 from .options import model_option
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     return shown
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model_argument", metavar="MODEL", required=False)
 @model_option
 @click.option(

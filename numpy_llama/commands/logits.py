@@ -1,10 +1,12 @@
 """llama-np logits: the scores of the next token, as an array or as a list of the likeliest."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .help import Command
 from .options import (
     context_option,
     device_option,
@@ -16,13 +18,12 @@ from .options import (
     stream_option,
     threads_option,
 )
+from .streams import try_output
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..tokenizers import Tokenizer
-
-SHOWN = 10  # how many tokens are listed where no file is written
 
 
 def write_array(path: Path, array: "np.ndarray") -> None:
@@ -35,20 +36,38 @@ def write_array(path: Path, array: "np.ndarray") -> None:
         np.save(file, array)
 
 
-def print_likeliest(row: "np.ndarray", tokenizer: "Tokenizer") -> None:
-    """The likeliest next tokens, each with its probability, id and piece. row: (V,) logits."""
+def likeliest(row: "np.ndarray", tokenizer: "Tokenizer", top: int) -> list[dict[str, Any]]:
+    """The likeliest next tokens, each with all that is printed of it. row: (V,) logits."""
     import numpy as np
 
-    from ..sampling import Sampling, next_token_probabilities
+    from ..sampling import Sampling, log_probabilities, next_token_probabilities
 
     probabilities = next_token_probabilities(row, Sampling(temperature=1.0))
-    for token in np.argsort(-probabilities, kind="stable")[:SHOWN].tolist():
-        # A model may have more rows than there are pieces: they pad its matrices.
-        piece = tokenizer.pieces([token])[0] if token < tokenizer.vocab_size else ""
-        print(f"{probabilities[token]:6.2%}  {token:>7}  {piece!r}")
+    order = np.argsort(-probabilities, kind="stable")[:top].tolist()
+    first = log_probabilities(row[None], order[:1])[0]
+    return [
+        {
+            "id": token,
+            # A model may have more rows than there are pieces: they pad its matrices.
+            "piece": tokenizer.pieces([token])[0] if token < tokenizer.vocab_size else "",
+            "logit": float(row[token]),
+            "logprob": float(first + (float(row[token]) - float(row[order[0]]))),
+            "probability": float(probabilities[token]),
+        }
+        for token in order
+    ]
 
 
-@click.command()
+def print_likeliest(found: list[dict[str, Any]], ids: list[int], as_json: bool) -> None:
+    """For people a line each; as JSON, with the ids of the prompt."""
+    if as_json:
+        print(json.dumps({"prompt_ids": ids, "top": found}, ensure_ascii=False))
+        return
+    for each in found:
+        print(f"{each['probability']:6.2%}  {each['id']:>7}  {each['piece']!r}")
+
+
+@click.command(cls=Command)
 @click.argument("prompt", required=False)
 @model_option
 @click.option(
@@ -74,6 +93,17 @@ def print_likeliest(row: "np.ndarray", tokenizer: "Tokenizer") -> None:
     metavar="FILE.npy",
     help="Write the logits to a NumPy file, in the dtype of the run.",
 )
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many of the likeliest tokens are listed where no file is written.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="The list as JSON, with logits and log-probabilities."
+)
 def logits(
     prompt: str | None,
     model: str | None,
@@ -85,19 +115,24 @@ def logits(
     device: str,
     stream: bool | None,
     output: Path | None,
+    top: int,
+    as_json: bool,
 ) -> None:
-    """The logits of the token after PROMPT; without -o, the ten likeliest next tokens."""
+    """The logits of the token after PROMPT; without -o, the likeliest next tokens."""
     if tokens is not None and prompt is not None:
         raise click.UsageError("give a PROMPT or --tokens, not both")
     if all_rows and output is None:
         raise click.UsageError("--all needs -o FILE.npy: (L, V) numbers are too many to print")
+    if as_json and output is not None:
+        raise click.UsageError("--json is for the list, and -o for all logits: give one of them")
+    try_output(output)
     text = read_prompt(prompt, None) if tokens is None else None
 
     m = load_text(model, dtype, device, stream)
     tokenizer = m.tokenizer if output is None else None  # if it is missing, say so now
-    ids = tokens if text is None else m.encode(text, special)
-    rows = m.logits(ids or (), last_only=not all_rows, context=context)
+    ids = (tokens or []) if text is None else m.encode(text, special)
+    rows = m.logits(ids, last_only=not all_rows, context=context)
     if output is not None:
         write_array(output, rows if all_rows else rows[-1])
     elif tokenizer is not None:
-        print_likeliest(rows[-1], tokenizer)
+        print_likeliest(likeliest(rows[-1], tokenizer, top), ids, as_json)

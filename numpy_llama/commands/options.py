@@ -8,14 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..choices import DEVICES, DTYPES
+from ..choices import DEVICES, DTYPES, THREAD_VARIABLES
 from ..errors import InputError
+from .progress import Passing
+from .streams import read_prompt as read_prompt  # with the options, for the commands
 
 if TYPE_CHECKING:
     from ..completion import Options
     from ..text import TextModel
 
 Command = Callable[..., Any]
+MOST_POSITIONS = 1 << 31  # sizes of arrays are products of it, in 64 bits
+
+
+def check_positions(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
+    """A context that no array could have is a slip of the hand."""
+    if value is not None and value > MOST_POSITIONS:
+        raise click.BadParameter(f"{value} is more than {MOST_POSITIONS:,} positions")
+    return value
+
 
 model_option = click.option(
     "-m",
@@ -50,6 +61,7 @@ context_option = click.option(
     "-c",
     "--context",
     type=click.IntRange(min=1),
+    callback=check_positions,
     metavar="N",
     help="Positions in the KV cache. Default: what is needed, up to the model's own context.",
 )
@@ -72,9 +84,7 @@ chat_template_option = click.option(
 def set_threads(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
     """Tell the BLAS how many threads to use, before NumPy loads it."""
     if value is not None:
-        for library in ("OPENBLAS", "OMP", "MKL", "VECLIB", "BLIS"):
-            suffix = "MAXIMUM_THREADS" if library == "VECLIB" else "NUM_THREADS"
-            os.environ[f"{library}_{suffix}"] = str(value)
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(value)))
 
 
 threads_option = click.option(
@@ -146,32 +156,6 @@ sampling_options = several(
 )
 
 
-def read_text(source: Any, name: str) -> str:
-    """A prompt from a binary stream, without the newline that ends it."""
-    try:
-        text: str = source.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name} is not UTF-8 text: byte {error.start} cannot be read") from None
-    return str(text).removesuffix("\n")
-
-
-def read_prompt(prompt: str | None, file: Path | None) -> str:
-    """The prompt from the argument, `-f FILE`, or standard input where it is `-` or piped.
-
-    With none of them on a terminal it is a usage error: the command never waits for a keyboard.
-    """
-    if prompt is not None and file is not None:
-        raise click.UsageError("give a PROMPT or -f FILE, not both")
-    if file is not None:
-        with file.open("rb") as stream:
-            return read_text(stream, str(file))
-    if prompt == "-" or (prompt is None and sys.stdin is not None and not sys.stdin.isatty()):
-        return read_text(sys.stdin.buffer, "standard input")
-    if prompt is None:
-        raise click.UsageError("no prompt: give it as an argument, with -f FILE, or pipe it in")
-    return prompt
-
-
 def parse_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
     """Token ids as people write them: 1,2,3 or 1 2 3."""
     if value is None:
@@ -187,16 +171,21 @@ def load_text(
 ) -> "TextModel":
     """The model that -m, --dtype, --device and --stream ask for, with its tokenizer.
 
-    more: as `load` takes it. Where it is streamed without --stream, that is said.
+    more: as TextModel takes it. Where it is streamed without --stream, that is said.
     """
     from ..loading.memory import keep_freed_memory
-    from ..text import load
+    from ..loading.open import open_llama
+    from ..store.find import find_model
+    from ..text import TextModel
 
     def say(line: str) -> None:
         print(f"{line} (--no-stream loads them all the same)", file=sys.stderr)
 
     keep_freed_memory()
-    return load(model, dtype=dtype, device=device, stream=stream, say=say, **more)
+    path = find_model(model)
+    with Passing("loading the model") as progress:
+        llama = open_llama(path, dtype, device, stream, say, progress)
+    return TextModel(llama, path, **more)
 
 
 def text_options(max_tokens: int, stop: tuple[str, ...] = (), **options: Any) -> "Options":
@@ -204,5 +193,8 @@ def text_options(max_tokens: int, stop: tuple[str, ...] = (), **options: Any) ->
     from ..completion import Options
 
     if "" in stop:
-        raise InputError("--stop needs a text: the empty one is found everywhere")
-    return Options(max_tokens=max_tokens if max_tokens >= 0 else None, stop=stop, **options)
+        raise click.UsageError("--stop needs a text: the empty one is found everywhere")
+    try:
+        return Options(max_tokens=max_tokens if max_tokens >= 0 else None, stop=stop, **options)
+    except InputError as error:  # a value out of range
+        raise click.UsageError(str(error)) from None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from .help import Command
 from .progress import progress_bar
 
 
@@ -12,7 +13,7 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Get it again if it is in weights/ already.")
 @click.option(

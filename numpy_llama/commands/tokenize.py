@@ -4,10 +4,11 @@ import json
 
 import click
 
+from .help import Command
 from .options import model_option, read_prompt
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("text", required=False)
 @model_option
 @click.option(

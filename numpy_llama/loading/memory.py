@@ -3,6 +3,8 @@
 import ctypes
 import math
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,17 +33,39 @@ def weight_memory(config: LlamaConfig, itemsize: int = 4) -> Need:
     return Need(itemsize * total, itemsize * (total - sum(matrices) + 2 * max(matrices)))
 
 
+def linux_memory() -> int | None:
+    """MemAvailable, as the kernel reckons it."""
+    text = Path("/proc/meminfo").read_text(encoding="ascii")
+    found = re.search(r"^MemAvailable: +(\d+) kB$", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def macos_memory() -> int | None:
+    """The pages that `vm_stat` calls free, and those that can be had without writing to a disk."""
+    done = subprocess.run(["/usr/bin/vm_stat"], capture_output=True, timeout=5, check=True)
+    text = done.stdout.decode("utf-8", "replace")
+    size = re.search(r"page size of (\d+) bytes", text)
+    pages = re.findall(r"^Pages (?:free|inactive|speculative): +(\d+)\.$", text, re.MULTILINE)
+    return int(size[1]) * sum(map(int, pages)) if size and pages else None
+
+
+def windows_memory() -> int | None:
+    """ullAvailPhys, the fourth field of MEMORYSTATUSEX: two 32-bit numbers, then seven of 64."""
+    status = (ctypes.c_uint64 * 8)(ctypes.sizeof(ctypes.c_uint64) * 8)  # the length comes first
+    found = ctypes.windll.kernel32.GlobalMemoryStatusEx(status)  # type: ignore[attr-defined]
+    return status[2] if found else None
+
+
 def free_memory() -> int | None:
     """Bytes that a program can have, caches that the system would give up included.
 
-    None where the system does not say it as Linux does.
+    None where the system does not say.
     """
+    ask = {"win32": windows_memory, "darwin": macos_memory}.get(sys.platform, linux_memory)
     try:
-        text = Path("/proc/meminfo").read_text()
-    except OSError:
+        return ask()
+    except (OSError, AttributeError, ValueError, subprocess.SubprocessError):
         return None
-    found = re.search(r"^MemAvailable: +(\d+) kB$", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
 
 
 def keep_freed_memory() -> None:

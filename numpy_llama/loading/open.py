@@ -9,7 +9,7 @@ from ..config import LlamaConfig
 from ..formats import open_checkpoint
 from ..model import Llama
 from . import memory
-from .weights import model_of, numpy_dtype
+from .weights import Progress, model_of, numpy_dtype, untold
 
 Say = Callable[[str], None]
 
@@ -38,6 +38,7 @@ def open_llama(
     device: str = "cpu",
     stream: bool | None = None,
     say: Say = warn,
+    progress: Progress = untold,
 ) -> Llama:
     """The model in any checkpoint that `open_checkpoint` reads.
 
@@ -49,4 +50,4 @@ def open_llama(
     checkpoint = open_checkpoint(path)
     if stream is None:
         stream = backend.name == "cpu" and too_large(checkpoint.config, dtype, say)
-    return model_of(checkpoint, dtype, stream, backend.to_device)
+    return model_of(checkpoint, dtype, stream, backend.to_device, progress)

@@ -11,17 +11,22 @@ from ..errors import InputError
 from ..formats import Checkpoint, StoredTensor, open_checkpoint
 from ..formats.storage.floats import bf16_to_f32, f16_to_f32
 from ..model import Llama
-from ..parameters import Weights, rotated_heads
+from ..parameters import LayerWeights, Weights, rotated_heads
 from ..rope import adjacent_rows
 from .layer_stream import Empty, LayerStream
 
 TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
 ToDevice = Callable[[np.ndarray], np.ndarray]
+Progress = Callable[[int, int], None]
 
 
 def stay_on_host(array: np.ndarray) -> np.ndarray:
     """The device of a run on the CPU."""
     return array
+
+
+def untold(done: int, total: int) -> None:
+    """The progress that nobody asked for."""
 
 
 def numpy_dtype(name: str) -> np.dtype:
@@ -65,6 +70,7 @@ def load_weights(
     dtype: str = "float32",
     stream: bool = False,
     to_device: ToDevice = stay_on_host,
+    progress: Progress = untold,
 ) -> Weights:
     """The weights of a checkpoint as the model uses them.
 
@@ -80,9 +86,14 @@ def load_weights(
     embeddings = load("tok_embeddings")
     lm_head = embeddings if checkpoint.config.tied_head else load("lm_head")
     layers = LayerStream(checkpoint.config, load)
+
+    def kept(i: int) -> LayerWeights:
+        progress(i, len(layers))
+        return layers[i].kept()
+
     return Weights(
         tok_embeddings=embeddings,
-        layers=layers if stream else tuple(layers[i].kept() for i in range(len(layers))),
+        layers=layers if stream else tuple(map(kept, range(len(layers)))),
         final_norm=load("final_norm"),
         lm_head=lm_head,
     )
@@ -93,11 +104,11 @@ def model_of(
     dtype: str = "float32",
     stream: bool = False,
     to_device: ToDevice = stay_on_host,
+    progress: Progress = untold,
 ) -> Llama:
     """A model with the weights of a checkpoint, as `load_weights` takes them."""
-    return Llama(
-        checkpoint.config, load_weights(checkpoint, dtype, stream, to_device), attend_blocked
-    )
+    weights = load_weights(checkpoint, dtype, stream, to_device, progress)
+    return Llama(checkpoint.config, weights, attend_blocked)
 
 
 def load_model(

@@ -43,7 +43,7 @@ def models_dir() -> Path:
 def sources() -> dict[str, Source]:
     """The models of `sources.toml`, by name."""
     folder = clone_weights() or PACKAGE  # a wheel of this package carries a copy
-    table = tomllib.loads((folder / "sources.toml").read_text())
+    table = tomllib.loads((folder / "sources.toml").read_text(encoding="utf-8"))
     return {name: Source(name=name, **entry) for name, entry in table.items()}
 
 

@@ -64,7 +64,7 @@ def find_snapshot(name: str, revision: str = "main", cache: Path | None = None) 
         if ".." in revision:
             return None
         try:
-            commit = (model / "refs" / revision).read_text(errors="replace").strip()
+            commit = (model / "refs" / revision).read_text("utf-8", errors="replace").strip()
         except (OSError, ValueError):
             return None
     snapshot = model / "snapshots" / commit
