@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ def pulling(scratch: Path) -> Iterator[Writer]:
 
 def serve(pipe: Connection, files: dict[str, bytes]) -> None:
     """The hub, in a process of its own: a fork of one with threads would not do."""
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (clients that were killed)
     with serving(Hub(HUB_NAME, files, large={"model.safetensors"})) as served:
         pipe.send(served.url)
         with contextlib.suppress(EOFError):

@@ -9,7 +9,7 @@ one sentence; what did it is written to fuzz-wrong/.
 import argparse
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.fuzz.format import Tally, attack
@@ -51,7 +51,7 @@ def main() -> int:
         how = attack_one
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         jobs = [pool.submit(how, f, given.each, given.seed, given.seconds) for f in given.formats]
-        tallies = [job.result() for job in jobs if not report(job.result())]
+        tallies = [job.result() for job in as_completed(jobs) if not report(job.result())]
     wrong = sum(len(tally.wrong) for tally in tallies)
     tried = sum(tally.tried for tally in tallies)
     least = min(tally.tried for tally in tallies)
