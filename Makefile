@@ -24,7 +24,7 @@ MACHINE := tests/golden tests/test_model.py tests/test_attention.py tests/test_d
 
 .DEFAULT_GOAL := help
 .PHONY: help run model quick test check lint types oracle threads kernels package bench \
-  bench-peers figures gpu fuzz format clean
+  bench-peers figures gpu fuzz kills format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -76,8 +76,15 @@ figures: .venv/learn model ## draw the figures of docs/learn again, from running
 gpu: .venv/test ## the tests on a GPU, where there is CuPy and one
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
-fuzz: .venv/test ## mutate valid files of each format, 10,000 times a format
+fuzz: .venv/test ## damage valid files of each format, 20,000 times each; then led by coverage
+	$(BIN)/python -m tests.fuzz --each 20000
 	LLAMA_NP_FUZZ=10000 $(BIN)/python -m pytest -k "mutat" --timeout 3600 tests/formats tests/malformed
+	@if $(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install -q atheris; then \
+	  $(BIN)/python -m tests.fuzz --guided --each 20000; \
+	else echo "atheris does not install here: not led by coverage" >&2; fi
+
+kills: .venv/test ## kill all that writes at random moments, alone and in pairs
+	$(BIN)/python -m tests.faults.kills --each 40
 
 format: .venv/test ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

@@ -148,6 +148,7 @@ def batch(
 
     from ..batch.dispatch import answers_of, plan
     from ..batch.results import Kept, Partial, Printed
+    from ..formats.storage.lock import locked
 
     with sys.stdin.buffer if str(prompts) == "-" else prompts.open("rb") as lines:
         requests, wrong = read_requests(lines, task, text_options(**options))
@@ -158,6 +159,8 @@ def batch(
         if str(output) == "-":
             kept = Printed(not unordered)
         else:
+            # Two runs would take each other's answers for their own.
+            stack.enter_context(locked(output.with_name(f"{output.name}.batch")))
             keys = {number: request.key(repr(setup)) for number, request in requests.items()}
             kept = Partial(output, keys | dict.fromkeys(wrong, ""))
         stack.callback(kept.close)

@@ -96,7 +96,9 @@ def find_cached(
 ) -> Path | None:
     """The path of a model that was pulled before, without asking anyone; None where it was not."""
     snapshot = find_snapshot(name, revision, cache)
-    return None if snapshot is None else model_in(snapshot, file)
+    if snapshot is None or not ((snapshot / "config.json").is_file() or gguf_files(snapshot)):
+        return None  # a pull of it was ended
+    return model_in(snapshot, file)
 
 
 # ------------------------------------------------------------------ what to fetch
@@ -128,6 +130,13 @@ def wanted(name: str, listed: Sequence[str], file: str | None = None) -> list[st
 def same_model(part: re.Match[str] | None, other: re.Match[str] | None) -> bool:
     """Whether two names are parts of one model."""
     return part is not None and other is not None and part.groups() == other.groups()
+
+
+def in_order(files: Sequence[str]) -> list[list[str]]:
+    """What is fetched first, and then the file that a model is told by: who finds it, finds all."""
+    gguf_parts = [each for each in files if PART.fullmatch(each) and "-00001-of-" in each]
+    last = [each for each in files if each == "config.json" or each in gguf_parts]
+    return [part for part in ([each for each in files if each not in last], last) if part]
 
 
 # ------------------------------------------------------------------ fetching
@@ -182,8 +191,9 @@ def pull(
             files = wanted(name, list(there), file)
             sizes = {each: there[each].size for each in files}
             announce(name, f"{revision}, {str(info.sha)[:8]}", sizes, say)
-            snapshot = fetch(huggingface_hub, name, revision, files, endpoint, cache)
-        check_fetched(snapshot, files, there)
+            for part in in_order(files):
+                snapshot = fetch(huggingface_hub, name, revision, part, endpoint, cache)
+                check_fetched(snapshot, part, there)
     except (
         huggingface_hub.errors.HTTPError,  # type: ignore[attr-defined]
         OSError,

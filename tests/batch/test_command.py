@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from numpy_llama.batch import run as run_requests
 from numpy_llama.commands import main
+from numpy_llama.formats.storage import lock
 from tests.tiny import write_tiny_model
 
 PROMPTS = [{"prompt": text, "max_tokens": 4} for text in ("once upon", "a llama", "the sea", "to")]
@@ -195,3 +196,13 @@ def test_a_prompt_that_cannot_be_recorded_is_told_and_the_rest_goes_on(model, tm
     )
     assert done.exit_code == 1 and "0000: token id 1000000" in done.stderr
     assert (tmp_path / "all" / "0001" / "golden.json").is_file()
+
+
+def test_two_runs_into_one_file_do_not_mix(model, prompts, tmp_path, monkeypatch):
+    out = tmp_path / "out.jsonl"
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    with lock.locked(tmp_path / "out.jsonl.batch"):  # as the other run has it
+        result = llama_np("batch", prompts, "-m", model, "-o", out)
+        assert result.exit_code == 1 and "is being written by another program" in result.stderr
+    assert llama_np("batch", prompts, "-m", model, "-o", out).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "prompts.jsonl"]

@@ -103,3 +103,15 @@ def test_without_another_thread_it_reads_when_it_is_asked(
 
     monkeypatch.setattr(streamed.weights.layers.ahead.worker, "submit", submit)  # type: ignore
     assert np.array_equal(streamed.forward(TOKENS), expected)
+
+
+def test_a_model_that_is_replaced_while_it_is_streamed_stays_what_it_was(tmp_path: Path) -> None:
+    """Whoever has mapped the earlier file keeps it."""
+    old, new = (checkpoint_of(CONFIG, random_tensors(CONFIG, seed, np.float32)) for seed in (0, 1))
+    convert(old, tmp_path / "model")
+    model = model_of(open_checkpoint(tmp_path / "model"), stream=True)
+    before = model.forward(TOKENS)
+    convert(new, tmp_path / "model", force=True)
+    assert np.array_equal(model.forward(TOKENS), before)
+    after = model_of(open_checkpoint(tmp_path / "model"), stream=True).forward(TOKENS)
+    assert not np.array_equal(after, before)

@@ -311,3 +311,15 @@ def test_what_a_generate_loop_computes_is_accepted_and_said(rows: range, said: s
     wrong = given | {"logits": rows_of("logits", RIGHT["logits"], rows) * 1.001}
     bad = verdict(judged(wrong), "logits")
     assert bad.verdict == "divergent" and bad.first_bad_row == rows[0]
+
+
+@pytest.mark.parametrize("bits", [0x7F800001, 0x7FC00000, 0x7F800000, 0xFF800000])
+def test_a_damaged_golden_that_is_not_finite_passes_nobody_and_warns_of_nothing(bits: int) -> None:
+    """Recording refuses such values; a file may hold them. The first is a signalling NaN."""
+    model = random_model(tiny_config(n_layers=1), dtype=np.float32)
+    recorded = record(model, [3, 5], 1, taps=["logits"], detect=False)
+    logits = recorded.values["logits"].copy()
+    logits.view(np.uint32)[0, 0] = bits
+    damaged = dataclasses.replace(recorded, values={"logits": logits})
+    report = compare(damaged, Candidate({"logits": recorded.values["logits"]}, "float32"))
+    assert report.summary == "diverged"

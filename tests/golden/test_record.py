@@ -146,6 +146,10 @@ def rewritten(golden: Bundle, directory: Path, path: list[str], value: object, s
         (["floors", "float32"], {}),
         (["logit_noise", "float32"], -1),
         (["greedy"], None),
+        (["margins"], []),
+        (["margins"], ["0.1"] * 14),
+        (["detectability"], {"rope-off": {"float32": {}}}),
+        (["detectability"], {"rope-off": {"float32": {"visible": 1, "tap": "q", "ratio": 2}}}),
         (["values_sha256"], "0" * 64),
     ],
 )
@@ -155,6 +159,25 @@ def test_a_golden_that_was_tampered_with_is_refused_in_a_sentence(
     rewritten(golden, tmp_path, path, value, sign=True)
     with pytest.raises(LlamaError, match="golden"):
         load(tmp_path)
+
+
+def test_a_golden_with_half_of_a_pair_is_refused_in_a_sentence(
+    golden: Bundle, tmp_path: Path
+) -> None:
+    """JSON can say it, UTF-8 cannot: neither its hash nor a terminal could be given it."""
+    rewritten(golden, tmp_path, ["prompt"], "half", sign=True)
+    path = tmp_path / "golden.json"
+    path.write_text(path.read_text("utf-8").replace('"half"', '"\\ud800"'), "utf-8")
+    with pytest.raises(InputError, match="golden"):
+        load(tmp_path)
+
+
+def test_a_golden_that_was_not_tried_at_every_dtype_is_shown(
+    golden: Bundle, tmp_path: Path
+) -> None:
+    seen = {"visible": False, "tap": "logits", "ratio": 0.5, "logits": None}
+    rewritten(golden, tmp_path, ["detectability"], {"rope-off": {"float32": seen}}, sign=True)
+    assert "not rope-off" in describe(load(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,10 @@ def partial_path(target: Path) -> Path:
 def open_lock(path: Path) -> tuple[int, bool]:
     """The open file, and whether this call made it."""
     flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-    with suppress(FileExistsError):
+    try:
         return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666), True
-    return os.open(path, flags | os.O_CREAT, 0o666), False
+    except FileExistsError:
+        return os.open(path, flags), False
 
 
 def try_lock(handle: int) -> bool:
@@ -71,6 +72,10 @@ def acquire(path: Path) -> int | None:
     """The locked file, open; None where another writer holds it."""
     try:
         handle, made = open_lock(path)
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            return None  # it was there a moment ago: its writer has ended
+        raise
     except PermissionError:
         if sys.platform == "win32" and path.exists():
             return None  # it is being removed

@@ -96,6 +96,7 @@ def expand_required(golden: Bundle, patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(expanded)
 
 
+@np.errstate(invalid="ignore")  # of a damaged golden, which is not finite: it diverges
 def compare(golden: Bundle, candidate: Candidate, required: Sequence[str] = ("logits",)) -> Report:
     """Judge a normalised candidate against a golden, at the dtype that it declares.
 

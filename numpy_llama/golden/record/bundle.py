@@ -223,9 +223,9 @@ def load(directory: str | Path) -> Bundle:
     version = content.get("version") if isinstance(content, dict) else None
     if type(version) is not int or not 1 <= version <= VERSION:
         raise InputError(f"{path}: has the version {shown(version)}; this program reads {VERSION}")
-    if version > 1 and content.get("sha256") != signed(content)["sha256"]:
-        raise InputError(f"{path}: was changed after it was written: its sha256 is another one")
     try:
+        if version > 1 and content.get("sha256") != signed(content)["sha256"]:
+            raise InputError("was changed after it was written: its sha256 is another one")
         fields = parse_fields(content)
     except (KeyError, TypeError, ValueError, AttributeError) as wrong:
         raise InputError(f"{path}: is not a whole golden: {type(wrong).__name__} {wrong}") from None
@@ -260,9 +260,9 @@ def parse_fields(content: dict[str, Any]) -> dict[str, Any]:
             for dtype in MEASURED
         },
         "logit_noise": {d: checked_size(content["logit_noise"][d], "noise") for d in MEASURED},
-        "margins": tuple(float(gap) for gap in content["margins"]),
+        "margins": checked_margins(content["margins"], len(schedule.tokens)),
         "detectability": {
-            fault: {dtype: Detection(**detection) for dtype, detection in detections.items()}
+            fault: {dtype: checked_detection(**raw) for dtype, raw in detections.items()}
             for fault, detections in content["detectability"].items()
         },
         "weights_sha256": str(content["weights_sha256"]),
@@ -276,6 +276,23 @@ def checked_size(value: object, what: str) -> float:
     if type(value) not in (int, float) or not 0 <= value < math.inf:  # type: ignore[operator]
         raise ValueError(f"{shown(value)} is no {what}")
     return float(value)  # type: ignore[arg-type]
+
+
+def checked_margins(value: list[object], rows: int) -> tuple[float, ...]:
+    """How far the two largest logits are apart, for each row. Raises ValueError otherwise."""
+    if len(value) != rows:
+        raise ValueError(f"{len(value)} margins for {rows} rows")
+    return tuple(checked_size(gap, "margin") for gap in value)
+
+
+def checked_detection(
+    visible: object, tap: object, ratio: object, logits: object = None
+) -> Detection:
+    """Whether a fault is seen. Raises ValueError for fields of other types."""
+    if type(visible) is not bool or not isinstance(tap, str):
+        raise ValueError(f"{shown(visible)} at {shown(tap)} is no detection")
+    size = None if logits is None else checked_size(logits, "ratio")
+    return Detection(visible, tap, checked_size(ratio, "ratio"), size)
 
 
 def checked_floors(value: object, groups: int) -> Groups:

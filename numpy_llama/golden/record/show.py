@@ -35,7 +35,8 @@ def blind_lines(bundle: Bundle) -> list[str]:
     """Of each dtype, how many faults this golden sees, and the names of those it does not."""
     lines = []
     for dtype in MEASURED:
-        detections = {fault: of[dtype] for fault, of in bundle.detectability.items()}
+        seen = bundle.detectability.items()
+        detections = {fault: of[dtype] for fault, of in seen if dtype in of}
         blind = [fault for fault, detection in detections.items() if not detection.visible]
         lines.append(
             f"{dtype:<11} sees {len(detections) - len(blind)} of {len(detections)} known faults"

@@ -29,8 +29,8 @@ def relative_rms(got: np.ndarray, want: np.ndarray) -> float:
     Any shape, the same for both; computed in float64. 0 if both are zero; ∞ if `want` alone is, or
     if anything is not finite: NaN equals nothing.
     """
-    want = np.asarray(want, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):  # ∞ - ∞; it is reported as ∞ below
+        want = np.asarray(want, np.float64)
         difference = np.asarray(got, np.float64) - want
         wrong, size = np.vdot(difference, difference), np.vdot(want, want)
     if wrong == 0:

@@ -15,6 +15,7 @@ from ..streaming import ALL_SPACES
 from .proto import read_proto
 
 SPACE = "\u2581"  # ▁
+LONE = re.compile("[\ud800-\udfff]")  # half of a pair, which JSON lets through and UTF-8 does not
 ID = re.compile("[0-9]{1,10}")  # int() refuses more than 4,300 digits with a ValueError
 
 
@@ -81,6 +82,8 @@ class SentencePieceTokenizer(Tokenizer):
         """The id of a token by its text, None where there is no such token."""
         if text in self._ids:
             return self._ids[text]
+        if LONE.search(text):
+            return None  # no piece has one, and the package cannot be asked
         token = self._processor.piece_to_id(text)
         return token if self._processor.id_to_piece(token) == text else None
 
@@ -149,7 +152,7 @@ def added_tokens(directory: Path) -> dict[int, AddedToken]:
             raise TokenizerError(f"{config}: added_tokens_decoder has {shown(key)}: {shown(entry)}")
         found[int(key)] = AddedToken(content, bool(entry.get("special")))
     for token, each in found.items():
-        if not 0 <= token < MAX_TOKENS or not each.text:
+        if not 0 <= token < MAX_TOKENS or not each.text or LONE.search(each.text):
             raise TokenizerError(
                 f"{directory}: the added token {shown(each.text)} has the id {shown(token)}"
             )
