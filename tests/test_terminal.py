@@ -109,6 +109,7 @@ COMMANDS: dict[str, list[str]] = {
     "chat": ["chat", "-m", "{evil}/model", "--chat-template", "{evil}/none"],
     "logits": ["logits", "a", "-m", "{evil}/none"],
     "logits to a file": ["logits", "a", "-m", "{evil}/model", "-o", "{evil}/no/x.npy"],
+    "score": ["score", "a", "-m", "{evil}/none"],
     "tokenize": ["tokenize", EVIL + "PWNED", "-m", "{evil}/bpe"],
     "convert": ["convert", "{evil}/model", "-o", "{evil}/model"],
     "convert odd settings": ["convert", "{evil}/odd", "-o", "{evil}/new"],
