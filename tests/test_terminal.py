@@ -114,6 +114,7 @@ COMMANDS: dict[str, list[str]] = {
     "convert": ["convert", "{evil}/model", "-o", "{evil}/model"],
     "convert odd settings": ["convert", "{evil}/odd", "-o", "{evil}/new"],
     "pull": ["pull", EVIL],
+    "models": ["models", "--remove", EVIL],
     "golden show": ["golden", "show", "{evil}/quoting"],
     "golden show in JSON": ["golden", "show", "{evil}/quoting", "--json"],
     "golden check": ["golden", "check", "{evil}/golden", "{evil}/named.safetensors"],

@@ -18,6 +18,7 @@ from .golden_diff import diff
 from .golden_kit import kit, run
 from .info import info
 from .logits import logits
+from .models import models
 from .pull import pull
 from .score import score
 from .terminal import harmless_streams
@@ -55,7 +56,7 @@ def main() -> None:
     """
 
 
-for command in (generate, chat, logits, score, tokenize, info, convert, pull, golden):
+for command in (generate, chat, logits, score, tokenize, info, convert, pull, models, golden):
     main.add_command(command)
 
 for command in (kit, run, diff):
