@@ -23,11 +23,11 @@ MACHINE := tests/golden tests/test_model.py tests/test_attention.py tests/test_d
   tests/test_smollm2.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run model quick test check lint types oracle threads kernels package bench gpu fuzz \
-  format clean
+.PHONY: help run model quick test check lint types oracle threads kernels package bench \
+  bench-peers gpu fuzz format clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: model ## install, get a small real model, continue a text: make run PROMPT="…"
 	@$(BIN)/llama-np generate --echo -v -n 64 -- "$$PROMPT"
@@ -64,6 +64,11 @@ package: .venv/test ## build the wheel and the sdist, and try both as a stranger
 
 bench: .venv/run model ## speed and memory against the bare matrix products, in one run
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.judge
+	$(BIN)/python -m benchmarks.many
+
+bench-peers: .venv/peers model ## beside llama.cpp and transformers in float32, in one process
+	$(BIN)/python -m benchmarks.peers
 
 gpu: .venv/test ## the tests on a GPU, where there is CuPy and one
 	$(BIN)/python -m pytest -m gpu tests/gpu
@@ -104,4 +109,10 @@ clean: ## remove what the targets above made, except models
 .venv/oracle: .venv/test
 	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf,test,oracle]"
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps $(VOCABULARIES)
+	@touch $@
+
+# llama.cpp is built for this machine: some minutes, and a C compiler.
+.venv/peers: .venv/oracle
+	@echo "building llama.cpp …" >&2
+	@$(BIN)/pip install -q --disable-pip-version-check llama-cpp-python
 	@touch $@

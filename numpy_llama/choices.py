@@ -10,6 +10,16 @@ DEVICES = ("cpu", "cuda", "auto")
 Target = Literal["keep", "f32", "f16", "bf16"]  # the dtype of tensors that `convert` writes
 RopeLayout = Literal["adjacent", "half-split"]  # how wq and wk keep RoPE's pairs; see rope.py
 
+TASKS = ("generate", "logits", "score")  # of a batch
+# By which each library of linear algebra is told how many threads to use, before it is loaded.
+THREAD_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+)
+
 # Of golden outputs.
 CANDIDATE_DTYPES = ("float32", "bfloat16", "float16", "float64")  # that a candidate computed in
 EXPORTS = ("npy", "npz", "f32", "hex", "c", "json")  # the formats that a golden is written in

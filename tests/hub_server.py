@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+NULL = object()  # an answer that is JSON's null; None stands for the truth
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -20,6 +21,11 @@ class Hub:
     files: dict[str, bytes]
     revision: str = "main"
     gated: bool = False
+    commit: str = COMMIT
+    etags: dict[str, str] = field(default_factory=dict)  # of files whose ETag is a lie
+    sent_instead: dict[str, bytes] = field(default_factory=dict)  # of files, what comes
+    large: set[str] = field(default_factory=set)  # files that are kept beside git, by their sha256
+    answer: object = None  # to whoever asks for the model, in place of the truth
     cut_once: str = ""  # the file that is cut in the middle when it is first sent
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
@@ -32,13 +38,30 @@ class Hub:
         ]
 
 
-def sibling(name: str, data: bytes) -> dict:
-    return {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(data).hexdigest()}
+def git_hash(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def tree_entry(name: str, data: bytes) -> dict:
-    oid = hashlib.sha1(data).hexdigest()
-    return {"type": "file", "path": name, "size": len(data), "oid": oid}
+def lfs(data: bytes) -> dict[str, object]:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return {"size": len(data), "sha256": sha256, "oid": sha256, "pointerSize": 130}
+
+
+def sibling(hub: Hub, name: str) -> dict[str, object]:
+    data = hub.files[name]
+    entry: dict[str, object] = {"rfilename": name, "size": len(data), "blobId": git_hash(data)}
+    return entry | ({"lfs": lfs(data)} if name in hub.large else {})
+
+
+def tree_entry(hub: Hub, name: str) -> dict[str, object]:
+    data = hub.files[name]
+    entry: dict[str, object] = {"type": "file", "path": name, "size": len(data)}
+    return entry | {"oid": git_hash(data)} | ({"lfs": lfs(data)} if name in hub.large else {})
+
+
+def model_info(hub: Hub) -> dict[str, object]:
+    files = [sibling(hub, name) for name in hub.files]
+    return {"id": hub.name, "sha": hub.commit, "siblings": files}
 
 
 def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
@@ -58,6 +81,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(body)
 
         def json(self, value) -> None:
+            value = None if value is NULL else value
             self.reply(200, json.dumps(value).encode(), Content_Type="application/json")
 
         def do_HEAD(self):
@@ -72,19 +96,20 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             elif hub.gated:
                 self.reply(403, X_Error_Code="GatedRepo")
             elif path in (f"{api}/revision/{hub.revision}", f"{api}/revision/{COMMIT}"):
-                files = [sibling(*item) for item in hub.files.items()]
-                self.json({"id": hub.name, "sha": COMMIT, "siblings": files})
+                self.json(model_info(hub) if hub.answer is None else hub.answer)
             elif path.startswith(f"{api}/revision/"):
                 self.reply(404, X_Error_Code="RevisionNotFound")
             elif path.startswith(f"{api}/tree/"):
-                self.json([tree_entry(*item) for item in hub.files.items()])
+                self.json([tree_entry(hub, name) for name in hub.files])
             else:
                 self.send_file(path.split("/resolve/")[1].split("/", 1)[1])
 
         def send_file(self, name: str) -> None:
             data = hub.files[name]
-            etag = f'"{hashlib.sha1(data).hexdigest()}"'
-            headers = {"ETag": etag, "X_Repo_Commit": COMMIT, "Accept_Ranges": "bytes"}
+            truth = hashlib.sha256(data).hexdigest() if name in hub.large else git_hash(data)
+            etag = hub.etags.get(name, f'"{truth}"')
+            headers = {"ETag": etag, "X_Repo_Commit": hub.commit, "Accept_Ranges": "bytes"}
+            data = hub.sent_instead.get(name, data)
             asked = self.headers.get("Range")
             status, body = 200, data
             if asked:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .batch import batch
 from .chat import chat
 from .convert import convert
 from .errors import one_sentence
@@ -56,7 +57,10 @@ def main() -> None:
     """
 
 
-for command in (generate, chat, logits, score, tokenize, info, convert, pull, models, golden):
+for command in (
+    *(generate, chat, batch, logits, score, tokenize),
+    *(info, convert, pull, models, golden),
+):
     main.add_command(command)
 
 for command in (kit, run, diff):

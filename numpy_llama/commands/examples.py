@@ -10,6 +10,10 @@ llama-np generate -f prompt.txt --temp 0.8 --top-p 0.95 --seed 1 --stop END
 llama-np chat
 llama-np chat -s "You are a llama. Be brief." --temp 0.7
 """,
+    "batch": """
+llama-np batch prompts.jsonl -o answers.jsonl -n 40
+llama-np batch texts.jsonl -o scores.jsonl --task score --jobs 2
+""",
     "logits": """
 llama-np logits "The capital of France is" --top 5
 llama-np logits --tokens 1,2,3 --dtype float64 --all -o logits.npy

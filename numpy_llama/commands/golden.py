@@ -5,12 +5,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from ..choices import CANDIDATE_DTYPES, EXPORTS
 from .errors import exit_2_on_errors
+from .executors import dask_executor, dask_option
 from .help import Command
 from .options import model_option, parse_ids, read_prompt, threads_option
 from .progress import progress_bar
@@ -78,6 +79,21 @@ def golden() -> None:
     metavar="DIR",
     help="Where golden.json and golden.safetensors go.",
 )
+@click.option(
+    "--batch",
+    type=click.File("rb"),
+    metavar="PROMPTS.jsonl",
+    help='A golden for each line, {"prompt": …} or {"tokens": …}, into DIR/ID: its id, or its '
+    "number.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Processes that record a --batch.",
+)
+@dask_option
 @threads_option
 def record(
     model: str | None,
@@ -88,8 +104,18 @@ def record(
     taps: tuple[str, ...],
     no_detect: bool,
     output: Path,
+    batch: IO[bytes] | None,
+    jobs: int,
+    dask: str | None,
 ) -> None:
     """Record what MODEL gives, in float64, and how far noise may lead from it."""
+    if batch is not None:
+        if prompt is not None or tokens is not None:
+            raise click.UsageError("the prompts of --batch are in its file: no -p, no --tokens")
+        how = {"decode": decode, "chunk": chunk, "taps": taps or ("all",), "detect": not no_detect}
+        return record_batch(batch, model, output, jobs, dask, how)
+    if jobs != 1 or dask is not None:
+        raise click.UsageError("--jobs and --dask are for --batch")
     if tokens is not None and prompt is not None:
         raise click.UsageError("give -p PROMPT or --tokens, not both")
     text = read_prompt(prompt, None) if tokens is None else None
@@ -117,6 +143,34 @@ def record(
         f"{len(ids)} of them the prompt",
         err=True,
     )
+
+
+def record_batch(
+    lines: IO[bytes],
+    model: str | None,
+    output: Path,
+    jobs: int,
+    dask: str | None,
+    how: dict[str, Any],
+) -> None:
+    """A golden for each line, and a line on stderr for each that could not be recorded."""
+    from ..batch.goldens import Recording, parse_prompts, record_all
+    from ..store.find import find_model
+
+    prompts = parse_prompts(lines)
+    path = find_model(model).resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    setup = Recording(str(path), model or path.name, str(output.resolve()), **how)
+    wrong = 0
+    with dask_executor(dask) as executor, progress_bar("recording") as progress:
+        for done, answer in enumerate(record_all(setup, prompts, executor, jobs)):
+            progress(done + 1, len(prompts))
+            if "error" in answer:
+                wrong += 1
+                click.echo(f"{answer['id']}: {answer['error']}", err=True)
+    click.echo(f"wrote {len(prompts) - wrong} goldens into {output}", err=True)
+    if wrong:
+        sys.exit(1)
 
 
 @golden.command(cls=Command)

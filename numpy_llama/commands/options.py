@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..choices import DEVICES, DTYPES
+from ..choices import DEVICES, DTYPES, THREAD_VARIABLES
 from ..errors import InputError
 from .progress import Passing
 from .streams import read_prompt as read_prompt  # with the options, for the commands
@@ -84,9 +84,7 @@ chat_template_option = click.option(
 def set_threads(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
     """Tell the BLAS how many threads to use, before NumPy loads it."""
     if value is not None:
-        for library in ("OPENBLAS", "OMP", "MKL", "VECLIB", "BLIS"):
-            suffix = "MAXIMUM_THREADS" if library == "VECLIB" else "NUM_THREADS"
-            os.environ[f"{library}_{suffix}"] = str(value)
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(value)))
 
 
 threads_option = click.option(

@@ -20,6 +20,7 @@ from .huggingface.safetensors import ARRAYS, write_file
 from .storage.directory import GrowingDirectory, check_place
 from .storage.files import write_json, writing
 from .storage.floats import bf16_to_f32, f16_to_f32, f32_to_bf16, f64_to_f32_odd
+from .storage.lock import locked
 
 TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -219,24 +220,25 @@ def convert(
     small, or a value does not fit the dtype. Interrupted, the same call goes on where it stopped.
     """
     target = Path(target)
-    check_place(target, checkpoint.source, force, essential={SINGLE, INDEX})
     plan = plan_tensors(checkpoint, dtype)
     shards = plan_shards(plan, shard_size)
     metadata = {"format": "pt", "converted_by": "numpy_llama", "source": checkpoint.source.name}
     metadata |= {"source_format": checkpoint.format, **(provenance or {})}
     try:
-        directory = GrowingDirectory(target, make_recipe(checkpoint, shards, metadata))
-        directory.require_space({file: total_bytes(part) for file, part in shards.items()})
-        try:
-            write_small_files(
-                directory.path, checkpoint, main_dtype(plan), tokenizer, extra_files or {}
-            )
-            write_shards(checkpoint, shards, directory, metadata, progress)
-        except LlamaError:  # it would happen again: nothing here is worth keeping
-            directory.discard()
-            raise
-        if len(shards) > 1:
-            write_json(directory.path / INDEX, make_index(shards))
-        directory.put_in_place()
+        with locked(target):
+            check_place(target, checkpoint.source, force, essential={SINGLE, INDEX})
+            directory = GrowingDirectory(target, make_recipe(checkpoint, shards, metadata))
+            directory.require_space({file: total_bytes(part) for file, part in shards.items()})
+            try:
+                write_small_files(
+                    directory.path, checkpoint, main_dtype(plan), tokenizer, extra_files or {}
+                )
+                write_shards(checkpoint, shards, directory, metadata, progress)
+                if len(shards) > 1:
+                    write_json(directory.path / INDEX, make_index(shards))
+                directory.put_in_place()
+            except (LlamaError, OSError):  # it would happen again: nothing here is worth keeping
+                directory.discard()
+                raise
     except OSError as wrong:  # a full disk, a directory without permission
         raise CheckpointError(f"{target}: cannot be written: {wrong.strerror}") from None

@@ -2,10 +2,12 @@
 
 import itertools
 import math
+import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import overload
 
 import numpy as np
@@ -51,12 +53,20 @@ class Ahead:
     """The matrices of all layers, expanded on request, and the next one meanwhile in a thread.
 
     So the file is read while the processor multiplies. `order`: in which they will be asked for;
-    another order costs time, and changes nothing.
+    another order costs time, and changes nothing. Threads may share it.
     """
 
     def __init__(self, load: Load, order: Sequence[str]):
         self.load = load
         self.following = dict(itertools.pairwise(order))
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing expanded yet, and a thread of this process to do it.
+
+        A forked child has neither its parent's thread nor a hope for the locks that it held.
+        """
+        self.process = os.getpid()
         self.scratch = (Scratch(), Scratch())  # for the matrix in use, and for the next
         self.worker = ThreadPoolExecutor(1)
         self.pending: dict[str, Future[np.ndarray]] = {}
@@ -68,11 +78,14 @@ class Ahead:
 
     def matrix(self, name: str) -> np.ndarray:
         """One matrix by its name; starts on the one that follows."""
+        if self.process != os.getpid():
+            self.begin()
         future = self.pending.pop(name, None)
         array = future.result() if future else self.load(name, self.empty)
         following = self.following.get(name)
         if following:
-            self.pending = {following: self.worker.submit(self.load, following, self.empty)}
+            with suppress(RuntimeError):  # the system gives no thread: no head start, then
+                self.pending = {following: self.worker.submit(self.load, following, self.empty)}
         return array
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MissingExtraError
+from .verify import COMMIT, check_fetched, guarded, listed
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-COMMIT = re.compile(r"[0-9a-f]{40}")
 # No *.bin and no *.pth, which hold the same weights again, nor consolidated.safetensors, likewise.
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 SETTINGS = {
@@ -160,8 +160,8 @@ def reason(name: str, revision: str, error: Exception) -> str:
             return f"{name} has no revision {revision!r}"
     first = (str(error).strip().splitlines() or [""])[0]
     return (
-        f"{name} could not be fetched: {first or type(error).__name__}; the same command goes on "
-        "from where it ended"
+        f"{name} could not be fetched: {first[:300] or type(error).__name__}; "
+        "the same command goes on from where it ended"
     )
 
 
@@ -176,7 +176,8 @@ def pull(
     """Fetch a model into the hub's cache; return the path that `-m` would find.
 
     file: one GGUF file, in place of config, tokenizer and safetensors. `say` is told beforehand
-    what comes and how large it is. What was fetched before is not fetched again.
+    what comes and how large it is. What was fetched before is not fetched again,
+    and all of it is compared with the hashes that are listed.
     Raises InputError where that cannot be, MissingExtraError without huggingface_hub.
     """
     try:
@@ -184,15 +185,16 @@ def pull(
     except ImportError:
         raise MissingExtraError("huggingface_hub", f"pulling {name}") from None
     try:
-        info = huggingface_hub.HfApi(endpoint=endpoint).model_info(
-            name, revision=revision, files_metadata=True
-        )
-        sizes = {each.rfilename: each.size or 0 for each in info.siblings or []}
-        files = wanted(name, list(sizes), file)
-        announce(
-            name, f"{revision}, {str(info.sha)[:8]}", {each: sizes[each] for each in files}, say
-        )
-        snapshot = fetch(huggingface_hub, name, revision, files, endpoint, cache)
+        with guarded():
+            info = huggingface_hub.HfApi(endpoint=endpoint).model_info(
+                name, revision=revision, files_metadata=True
+            )
+            there = listed(info)
+            files = wanted(name, list(there), file)
+            sizes = {each: there[each].size for each in files}
+            announce(name, f"{revision}, {str(info.sha)[:8]}", sizes, say)
+            snapshot = fetch(huggingface_hub, name, revision, files, endpoint, cache)
+        check_fetched(snapshot, files, there)
     except (
         huggingface_hub.errors.HTTPError,  # type: ignore[attr-defined]
         OSError,

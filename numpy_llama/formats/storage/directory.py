@@ -8,17 +8,44 @@ takes it up instead of beginning again.
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, InputError
-from .files import sha256_of, sync_directory, write_json
+from .files import naming, sha256_of, sync_directory, write_json
+from .lock import locked, partial_path, remove
 
 JOURNAL = "journal.json"
 HEADROOM = 1 << 24  # bytes of disk that must stay free: for small files, and the file system itself
+
+
+def replaced_path(target: Path) -> Path:
+    """What an earlier directory is called while the new one takes its place."""
+    return target.with_name(f".{target.name}.replaced")
+
+
+def put_in_place(made: Path, target: Path) -> None:
+    """Give a whole directory its name. An earlier one is removed once the new one has it."""
+    replaced = replaced_path(target)
+    if target.exists():
+        remove(replaced)
+        os.rename(target, replaced)
+    try:
+        os.rename(made, target)
+    except OSError:
+        restore(target)
+        raise
+    sync_directory(target.parent)
+
+
+def restore(target: Path) -> None:
+    """Give back its name to a directory whose writer was ended between the two renames."""
+    replaced = replaced_path(Path(os.path.abspath(target)))
+    if replaced.is_dir() and not target.exists():
+        os.rename(replaced, target)
+    remove(replaced)
 
 
 @contextmanager
@@ -28,6 +55,23 @@ def new_directory(target: Path, index: str = "", force: bool = False) -> Iterato
     force: replace an earlier one, which is told by the file `index` in it. Raises InputError for
     a target that is there already and is not to be replaced.
     """
+    with locked(target), naming(target):
+        check_free(target, index, force)
+        target = Path(os.path.abspath(target))  # "." has no name to work with
+        remove(made := partial_path(target))  # of a writer that was ended
+        made.mkdir()
+        try:
+            yield made
+            put_in_place(made, target)
+            remove(replaced_path(target))
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+
+
+def check_free(target: Path, index: str, force: bool) -> None:
+    """Raise InputError where `new_directory` must not make `target`."""
+    restore(target)
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise InputError(f"{target}: is no directory, and one is to be made; give another name")
     if target.exists() and any(target.iterdir()):
@@ -36,26 +80,16 @@ def new_directory(target: Path, index: str = "", force: bool = False) -> Iterato
             raise InputError(f"{target}: is there already; give another name{rest}")
         if not (target / index).is_file():  # a wrong name must not remove a user's directory
             raise InputError(f"{target}: holds no {index}, so --force does not replace it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-    try:
-        yield made
-        made.chmod(0o755)  # mkdtemp makes it private
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(made, target)
-        sync_directory(target.parent)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
 
 
 def check_place(target: Path, source: Path, force: bool, essential: set[str]) -> None:
     """Raise CheckpointError if `target` must not be written, or what is there not be replaced.
 
-    `force` replaces a directory, but only one that holds one of the `essential` files, so that a
+    To be asked by who has locked `target`. `force` replaces a directory, but only one that holds
+    one of the `essential` files, so that a
     wrong name after --force does not remove a directory of something else.
     """
+    restore(target)
     place, origin = target.resolve(), source.resolve()
     if place == origin or place in origin.parents:
         raise CheckpointError(f"{target}: is the source, or holds it; choose another directory")
@@ -80,18 +114,17 @@ class GrowingDirectory:
 
         The recipe is all that the bytes of the files depend on, as JSON can hold it.
         """
-        self.target = target = Path(os.path.abspath(target))  # "." has no name to work with
-        self.path = target.with_name(f".{target.name}.partial")
-        self.replaced = target.with_name(f".{target.name}.replaced")
+        self.target = target = Path(os.path.abspath(target))
+        self.path = partial_path(target)
         self.recipe = recipe
         self.finished = self.earlier_files() or {}
-        if not self.finished:
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.path.mkdir(parents=True)
-            self.save()
-        for file in self.path.iterdir():  # what was being written when the earlier run ended
-            if file.name not in self.finished and file.name != JOURNAL:
-                file.unlink()
+        if self.finished:
+            for file in self.path.iterdir():  # what was being written when the earlier run ended
+                if file.name not in self.finished and file.name != JOURNAL:
+                    remove(file)
+        else:
+            remove(self.path)
+            self.path.mkdir()
 
     def earlier_files(self) -> dict[str, str] | None:
         """The finished files of an earlier run with the same recipe."""
@@ -132,14 +165,7 @@ class GrowingDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def put_in_place(self) -> None:
-        """Give the directory its name. What had the name is removed once the new one has it.
-
-        The journal goes last: killed before that, the next run finds all done and does it again.
-        """
-        shutil.rmtree(self.replaced, ignore_errors=True)
-        if self.target.exists():
-            os.rename(self.target, self.replaced)
-        os.rename(self.path, self.target)
-        sync_directory(self.target.parent)
-        (self.target / JOURNAL).unlink()
-        shutil.rmtree(self.replaced, ignore_errors=True)
+        """Give the directory its name."""
+        (self.path / JOURNAL).unlink()
+        put_in_place(self.path, self.target)
+        remove(replaced_path(self.target))

@@ -5,7 +5,6 @@ import json
 import mmap
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import CheckpointError, InputError, LlamaError
+from .lock import locked, partial_path, remove
 
 # What turns up under the name of a checkpoint, by its first bytes in lower case.
 FOREIGN = {
@@ -102,27 +102,33 @@ def sync_directory(folder: Path) -> None:
 def writing(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of `path` when the block ends well, and else is gone.
 
-    It is another file until then: whoever reads or maps the old one keeps it.
+    It is another file until then: whoever reads or maps the old one keeps it. An OSError names
+    `path` where the system names nothing: of a full disk, it does not say which.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    with locked(path), naming(path):
+        path = Path(os.path.abspath(path))
+        remove(partial := partial_path(path))  # of a writer that was ended
+        try:
+            with open(partial, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            sync_directory(path.parent)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError that leaves the block names a file, this one if it names none."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~current_umask())  # mkstemp makes it private
-        os.replace(name, path)
-        sync_directory(path.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        yield
+    except OSError as wrong:
+        if wrong.errno and not wrong.filename:
+            wrong.filename = str(path)
         raise
-
-
-def current_umask() -> int:
-    """The umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager

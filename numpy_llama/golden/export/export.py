@@ -7,6 +7,7 @@ json  one file of nested lists
 """
 
 import fnmatch
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -47,7 +48,8 @@ def write_index(directory: Path, content: Mapping[str, Any]) -> None:
 
 def export_npy(bundle: Bundle, taps: Taps, directory: Path) -> str:
     for name, array in taps.items():
-        np.save(directory / f"{name}.npy", array, allow_pickle=False)
+        np.save(file := io.BytesIO(), array, allow_pickle=False)  # to a file, it hides the errno
+        (directory / f"{name}.npy").write_bytes(file.getbuffer())
     write_index(directory, description(bundle, taps))
     return "float32"
 

@@ -24,6 +24,7 @@ from ...errors import InputError, LlamaError
 from ...formats.checkpoint import StoredTensor
 from ...formats.huggingface.safetensors import read_file, write_file
 from ...formats.storage.files import read_small, sha256_of, sync_directory, write_json
+from ...formats.storage.lock import locked
 from ...formats.storage.strict_json import parse_json, shown
 from ...taps import tap_names
 from ..replay.metrics import DIVERGENT, Groups, group_errors, relative_rms
@@ -130,7 +131,11 @@ class Bundle:
         old one, and then they get their name.
         """
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
+        with locked(directory / "golden"):
+            self.replace(directory)
+
+    def replace(self, directory: Path) -> None:
+        """Write both files over what is there, and over what a run that was ended left."""
         tensors = [
             (name, "F32", array.shape, np.ascontiguousarray(array, np.float32))
             for name, array in self.values.items()
@@ -141,9 +146,8 @@ class Bundle:
         content = self.as_json(digest) | {"source": self.source_in(directory)}
         write_json(directory / JSON, signed(content), indent=1)
         os.replace(waiting, directory / VALUES)
-        for pattern in (UNNAMED, waiting_name("[0-9a-f]" * 16), ".golden*.partial"):
-            for left in directory.glob(pattern):  # by a run that was ended
-                left.unlink()
+        for left in directory.glob(waiting_name("[0-9a-f]" * 16)):  # by a run that was ended
+            left.unlink()
         sync_directory(directory)
 
     def source_in(self, directory: Path) -> str:

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import TokenizerError
+from .charsmap import check_charsmap
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # types of pieces
+NORMALIZER, DENORMALIZER = 3, 5  # fields of the model, of one type: both may hold a table
+MAX_PIECES = 1 << 20  # the largest real vocabularies have 262,144
 BPE = 2  # trainer_spec.model_type
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 were given up
 BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -144,8 +147,13 @@ def read_proto(data: bytes, source: Path) -> Normalizer:
     for number, value in fields(data, source):
         if number == 1 and isinstance(value, bytes):
             pieces.append(read_piece(value, source))
-        elif number == 3 and isinstance(value, bytes):
+            if len(pieces) > MAX_PIECES:
+                raise TokenizerError(f"{source}: has more than {MAX_PIECES:,} pieces, as none has")
+        elif number in (NORMALIZER, DENORMALIZER) and isinstance(value, bytes):
             flags = dict(fields(value, source))
-            normalizer = Normalizer(bool(flags.get(3, 1)), bool(flags.get(4, 1)))
+            table = flags.get(2, b"")
+            check_charsmap(table if isinstance(table, bytes) else b"", source)
+            if number == NORMALIZER:
+                normalizer = Normalizer(bool(flags.get(3, 1)), bool(flags.get(4, 1)))
     check_pieces(pieces, source)
     return normalizer

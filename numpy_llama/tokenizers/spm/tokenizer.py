@@ -15,6 +15,7 @@ from ..streaming import ALL_SPACES
 from .proto import read_proto
 
 SPACE = "\u2581"  # ▁
+ID = re.compile("[0-9]{1,10}")  # int() refuses more than 4,300 digits with a ValueError
 
 
 @dataclass(frozen=True)
@@ -133,20 +134,22 @@ class SentencePieceTokenizer(Tokenizer):
 def added_tokens(directory: Path) -> dict[int, AddedToken]:
     """The tokens that added_tokens.json and tokenizer_config.json list beside a vocabulary."""
     source = directory / "added_tokens.json"
-    found = {token: AddedToken(text, special=True) for text, token in read_object(source).items()}
+    found: dict[int, AddedToken] = {}
+    for text, token in read_object(source).items():
+        if type(token) is not int:
+            raise TokenizerError(f"{source}: {shown(text)} has the id {shown(token)}")
+        found[token] = AddedToken(text, special=True)
     config = directory / "tokenizer_config.json"
     listed = read_object(config).get("added_tokens_decoder") or {}
     if not isinstance(listed, dict):
         raise TokenizerError(f"{config}: added_tokens_decoder must be an object")
-    for token, entry in listed.items():
+    for key, entry in listed.items():
         content = entry.get("content") if isinstance(entry, dict) else None
-        if not isinstance(content, str) or not token.isascii() or not token.isdigit():
-            raise TokenizerError(
-                f"{config}: added_tokens_decoder has {shown(token)}: {shown(entry)}"
-            )
-        found[int(token)] = AddedToken(content, bool(entry.get("special")))
+        if not isinstance(content, str) or not ID.fullmatch(key):
+            raise TokenizerError(f"{config}: added_tokens_decoder has {shown(key)}: {shown(entry)}")
+        found[int(key)] = AddedToken(content, bool(entry.get("special")))
     for token, each in found.items():
-        if not isinstance(token, int) or not 0 <= token < MAX_TOKENS or not each.text:
+        if not 0 <= token < MAX_TOKENS or not each.text:
             raise TokenizerError(
                 f"{directory}: the added token {shown(each.text)} has the id {shown(token)}"
             )

@@ -1,0 +1,146 @@
+"""`make bench-peers`: beside llama.cpp and transformers, all in float32, in turns in one process.
+
+    python -m benchmarks.peers [THREADS]
+
+Each figure is the median of the ratios of neighbouring runs: ours over theirs, so that a machine
+that slows down slows both. llama.cpp reads a GGUF file written from the same weights.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else os.cpu_count() or 1
+os.environ["OPENBLAS_NUM_THREADS"] = str(THREADS)  # before NumPy is imported
+
+from numpy_llama import load, load_model  # noqa: E402
+from numpy_llama.formats.gguf.write import write  # noqa: E402
+from numpy_llama.golden.record.fingerprint import named_arrays  # noqa: E402
+from numpy_llama.loading.memory import keep_freed_memory  # noqa: E402
+from numpy_llama.store.find import DEFAULT_MODEL, find_model  # noqa: E402
+
+ROUNDS = 1
+DECODED = 16
+PREFILLS = (32, 512, 2048)
+CONTEXTS = (64, 2048)
+Work = Callable[[int], None]  # over so many tokens
+
+
+def ours() -> tuple[Work, Callable[[int], Work]]:
+    llama = load(find_model(DEFAULT_MODEL)).llama
+    cache = llama.new_cache(max(CONTEXTS) + DECODED)
+
+    def prefill(n: int) -> None:
+        cache.truncate(0)
+        llama.forward(list(range(n)), cache, last_only=True)
+
+    def decode_after(context: int) -> Work:
+        prefill(context)
+
+        def decode(n: int) -> None:
+            cache.truncate(context)
+            for token in range(n):
+                llama.forward([token], cache)
+
+        return decode
+
+    return prefill, decode_after
+
+
+def llama_cpp(folder: Path) -> tuple[Work, Callable[[int], Work]]:
+    from llama_cpp import Llama
+
+    path = folder / "model.gguf"
+    model = load_model(find_model(DEFAULT_MODEL))
+    write(path, model.config, dict(named_arrays(model)))
+    room = max(CONTEXTS) + DECODED
+    llama = Llama(str(path), n_ctx=room, n_batch=512, n_threads=THREADS,
+                  n_threads_batch=THREADS, verbose=False)  # fmt: skip
+
+    def prefill(n: int) -> None:
+        llama.reset()
+        llama.eval(list(range(n)))
+
+    def decode_after(context: int) -> Work:
+        prefill(context)
+
+        def decode(n: int) -> None:
+            llama.n_tokens = context  # what is after it in its cache is forgotten
+            for token in range(n):
+                llama.eval([token])
+
+        return decode
+
+    return prefill, decode_after
+
+
+def transformers() -> tuple[Work, Callable[[int], Work]]:
+    import torch
+    from transformers import AutoModelForCausalLM, DynamicCache
+
+    torch.set_num_threads(THREADS)
+    model = AutoModelForCausalLM.from_pretrained(find_model(DEFAULT_MODEL), dtype=torch.float32)
+
+    @torch.inference_mode()
+    def prefill(n: int) -> None:
+        model(torch.arange(n)[None], logits_to_keep=1, use_cache=True)
+
+    def decode_after(context: int) -> Work:
+        cache = DynamicCache()
+        with torch.inference_mode():
+            model(torch.arange(context)[None], past_key_values=cache, logits_to_keep=1)
+
+        @torch.inference_mode()
+        def decode(n: int) -> None:
+            cache.crop(context)
+            for token in range(n):
+                model(torch.tensor([[token]]), past_key_values=cache)
+
+        return decode
+
+    return prefill, decode_after
+
+
+def seconds(work: Work, n: int) -> float:
+    begun = time.perf_counter()
+    work(n)
+    return time.perf_counter() - begun
+
+
+def side_by_side(name: str, work: dict[str, Work], n: int) -> None:
+    """A row for each peer: tokens a second, and ours over theirs."""
+    for one in work.values():
+        one(n)  # warm
+    times = [{who: seconds(one, n) for who, one in work.items()} for _ in range(ROUNDS)]
+    rate = {who: n / statistics.median(row[who] for row in times) for who in work}
+    for peer in work:
+        if peer != "ours":
+            ratio = statistics.median(row[peer] / row["ours"] for row in times)
+            print(f"{name:<28} {peer:<13} {rate[peer]:8.1f}   ours {rate['ours']:8.1f} tokens/s"
+                  f"   ratio {ratio:.2f}", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    keep_freed_memory()
+    print(f"{THREADS} threads, float32, {DEFAULT_MODEL}")
+    with tempfile.TemporaryDirectory() as folder:
+        peers = {"ours": ours()}
+        for name, make in (("llama.cpp", lambda: llama_cpp(Path(folder))),
+                           ("transformers", transformers)):  # fmt: skip
+            try:
+                peers[name] = make()
+            except ModuleNotFoundError as missing:
+                print(f"without {name}: {missing.name} is not installed")
+        for n in PREFILLS:
+            side_by_side(f"prefill {n}", {who: peer[0] for who, peer in peers.items()}, n)
+        for context in CONTEXTS:
+            decoders = {who: peer[1](context) for who, peer in peers.items()}
+            side_by_side(f"decode after {context}", decoders, DECODED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""llama-np batch: many prompts from a file, their answers into another."""
+
+import sys
+import time
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from ..choices import TASKS
+from .executors import dask_executor
+from .options import (
+    chat_template_option,
+    context_option,
+    dtype_option,
+    model_option,
+    sampling_options,
+    stream_option,
+    text_options,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from ..batch.answers import Answer
+    from ..batch.requests import Request
+
+
+class Telling:
+    """How far a batch is, and how long it will still take, on a terminal."""
+
+    def __init__(self, done: int, of: int):
+        self.before, self.done, self.of = done, done, of
+        self.start = time.monotonic()
+
+    def one_more(self) -> None:
+        """Count an answer, and say so on one line of stderr."""
+        self.done += 1
+        if not sys.stderr.isatty():
+            return
+        seconds = (time.monotonic() - self.start) / (self.done - self.before)
+        left = int(seconds * (self.of - self.done))
+        line = f"{self.done} of {self.of} answered, about {left // 60} min {left % 60} s to go"
+        end = "\n" if self.done == self.of else "\r"
+        print(f"{line:<70}", end=end, file=sys.stderr, flush=True)
+
+
+def read_requests(
+    file: IO[bytes], task: str, options: Any
+) -> tuple[dict[int, "Request"], dict[int, "Answer"]]:
+    """The requests of a file by number, and the answers to what is none. Empty lines are none."""
+    from ..batch.answers import refused
+    from ..batch.requests import Request, parse_line
+
+    requests: dict[int, Request] = {}
+    wrong: dict[int, Answer] = {}
+    lines = (line for line in file if line.strip())
+    for number, line in enumerate(lines):
+        parsed = parse_line(line, number, task, options)
+        if isinstance(parsed, Request):
+            requests[number] = parsed
+        else:
+            wrong[number] = refused(number, parsed)
+    return requests, wrong
+
+
+@click.command(cls=Command)
+@click.argument("prompts", type=click.File("rb"), metavar="PROMPTS.jsonl")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT.jsonl",
+    help="Where the answers go, one line each; - is standard output, and nothing is kept.",
+)
+@model_option
+@click.option("--task", type=click.Choice(TASKS), default="generate", show_default=True)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes, which share the cores. Default: one for each core; 1 for a streamed model.",
+)
+@click.option(
+    "--together",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Prompts that share each pass over the weights, in one process: quicker, and equal but "
+    "for rounding. Default: 16 for a streamed model, else 1.",
+)
+@click.option(
+    "--dask", metavar="ADDRESS", help="Workers of this Dask scheduler, in place of --jobs."
+)
+@click.option("--unordered", is_flag=True, help="Answers as they came, not in the prompts' order.")
+@click.option(
+    "-n",
+    "--max-tokens",
+    type=click.IntRange(min=-1),
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="Tokens at most, where a line does not say; -1: until the model ends.",
+)
+@context_option
+@sampling_options
+@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text.")
+@click.option("--ignore-eos", is_flag=True, help="Go on where the model would end.")
+@chat_template_option
+@dtype_option
+@stream_option
+@threads_option
+def batch(
+    prompts: IO[bytes],
+    output: Path,
+    model: str | None,
+    task: str,
+    jobs: int | None,
+    together: int | None,
+    dask: str | None,
+    unordered: bool,
+    dtype: str,
+    stream: bool | None,
+    chat_template: str | None,
+    **options: Any,
+) -> None:
+    """Answer every line of PROMPTS.jsonl (- is standard input).
+
+    A line is an object with prompt, tokens or messages; id, and options of its own under their
+    Python names (max_tokens, temperature, stop …) may stand beside them. Answers are kept in
+    OUT.jsonl.partial until all are there: the same command goes on where a killed one ended. What
+    is wrong with a line stands in its answer, as "error"; then the exit code is 1.
+    """
+    if dask is not None and (jobs is not None or together is not None):
+        raise click.UsageError("--dask has workers of its own: leave out --jobs and --together")
+    if jobs is not None and together is not None:
+        raise click.UsageError("--together is for one process: leave out --jobs")
+
+    from ..batch.dispatch import answers_of, plan
+    from ..batch.results import Kept, Partial, Printed
+
+    requests, wrong = read_requests(prompts, task, text_options(**options))
+    with ExitStack() as stack:
+        executor = stack.enter_context(dask_executor(dask))
+        setup = plan(model, dtype, stream, chat_template, tell)
+        kept: Kept
+        if str(output) == "-":
+            kept = Printed(not unordered)
+        else:
+            keys = {number: request.key(repr(setup)) for number, request in requests.items()}
+            kept = Partial(output, keys | dict.fromkeys(wrong, ""))
+        stack.callback(kept.close)
+        telling = Telling(len(kept.answers), len(requests) + len(wrong))
+        left = [(n, r) for n, r in requests.items() if n not in kept.answers]
+        answers = answers_of(setup, left, executor, jobs, together)
+        for number, answer in chain(wrong.items(), answers):
+            kept.add(number, answer)
+            telling.one_more()
+        kept.finish(not unordered)
+    errors = sum("error" in answer for answer in kept.answers.values())
+    failed = f", {errors} of them errors" if errors else ""
+    click.echo(f"wrote {output}: {len(kept.answers)} answers{failed}", err=True)
+    if errors:
+        sys.exit(1)
+
+
+def tell(line: str) -> None:
+    """What the user did not ask for, on stderr."""
+    print(line, file=sys.stderr)
