@@ -110,6 +110,7 @@ COMMANDS: dict[str, list[str]] = {
     "logits": ["logits", "a", "-m", "{evil}/none"],
     "logits to a file": ["logits", "a", "-m", "{evil}/model", "-o", "{evil}/no/x.npy"],
     "score": ["score", "a", "-m", "{evil}/none"],
+    "batch": ["batch", "{evil}/none", "-o", "{evil}/x", "-m", "{evil}/model"],
     "tokenize": ["tokenize", EVIL + "PWNED", "-m", "{evil}/bpe"],
     "convert": ["convert", "{evil}/model", "-o", "{evil}/model"],
     "convert odd settings": ["convert", "{evil}/odd", "-o", "{evil}/new"],

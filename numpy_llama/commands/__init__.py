@@ -58,9 +58,8 @@ def main() -> None:
 
 
 for command in (
-    *(generate, chat, batch, logits, score, tokenize),
-    *(info, convert, pull, models, golden),
-):
+    generate, chat, batch, logits, score, tokenize, info, convert, pull, models, golden,
+):  # fmt: skip
     main.add_command(command)
 
 for command in (kit, run, diff):

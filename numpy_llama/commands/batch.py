@@ -11,6 +11,7 @@ import click
 
 from ..choices import TASKS
 from .executors import dask_executor
+from .help import Command
 from .options import (
     chat_template_option,
     context_option,
@@ -21,6 +22,7 @@ from .options import (
     text_options,
     threads_option,
 )
+from .terminal import beneath
 
 if TYPE_CHECKING:
     from ..batch.answers import Answer
@@ -43,7 +45,7 @@ class Telling:
         left = int(seconds * (self.of - self.done))
         line = f"{self.done} of {self.of} answered, about {left // 60} min {left % 60} s to go"
         end = "\n" if self.done == self.of else "\r"
-        print(f"{line:<70}", end=end, file=sys.stderr, flush=True)
+        print(f"{line:<70}", end=end, file=beneath(sys.stderr), flush=True)
 
 
 def read_requests(
@@ -66,7 +68,9 @@ def read_requests(
 
 
 @click.command(cls=Command)
-@click.argument("prompts", type=click.File("rb"), metavar="PROMPTS.jsonl")
+@click.argument(
+    "prompts", type=click.Path(path_type=Path, allow_dash=True), metavar="PROMPTS.jsonl"
+)
 @click.option(
     "-o",
     "--output",
@@ -76,7 +80,13 @@ def read_requests(
     help="Where the answers go, one line each; - is standard output, and nothing is kept.",
 )
 @model_option
-@click.option("--task", type=click.Choice(TASKS), default="generate", show_default=True)
+@click.option(
+    "--task",
+    type=click.Choice(TASKS),
+    default="generate",
+    show_default=True,
+    help="What is wanted of each prompt: a text, the likeliest next tokens, or its probability.",
+)
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
@@ -112,7 +122,7 @@ def read_requests(
 @stream_option
 @threads_option
 def batch(
-    prompts: IO[bytes],
+    prompts: Path,
     output: Path,
     model: str | None,
     task: str,
@@ -140,7 +150,8 @@ def batch(
     from ..batch.dispatch import answers_of, plan
     from ..batch.results import Kept, Partial, Printed
 
-    requests, wrong = read_requests(prompts, task, text_options(**options))
+    with sys.stdin.buffer if str(prompts) == "-" else prompts.open("rb") as lines:
+        requests, wrong = read_requests(lines, task, text_options(**options))
     with ExitStack() as stack:
         executor = stack.enter_context(dask_executor(dask))
         setup = plan(model, dtype, stream, chat_template, tell)
