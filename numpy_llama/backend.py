@@ -39,7 +39,7 @@ def open_cuda() -> Backend:
     try:
         import cupy
     except ModuleNotFoundError as error:
-        raise MissingExtraError("cupy-cuda12x", "gpu", "device cuda") from error
+        raise MissingExtraError("cupy-cuda12x[ctk]", "device cuda") from error
     try:
         # A matrix product needs all that can be missing: driver, compiler, matrix library.
         cupy.matmul(cupy.ones((2, 2), np.float32), cupy.ones((2, 2), np.float32)).get()

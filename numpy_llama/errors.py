@@ -9,6 +9,12 @@ LlamaError                anything below; the command line prints it in one sent
 └── MissingExtraError     an optional package is needed; the message is the pip line
 """
 
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+
 
 class LlamaError(Exception):
     """Anything that a user can act on; never a bug in this package."""
@@ -37,7 +43,18 @@ class NumericError(LlamaError):
 class MissingExtraError(LlamaError):
     """An optional package is needed and is not installed."""
 
-    def __init__(self, package: str, extra: str, purpose: str):
-        super().__init__(
-            f"{purpose} needs the package {package}: pip install 'numpy-llama[{extra}]'"
-        )
+    def __init__(self, package: str, purpose: str):
+        super().__init__(f"{purpose} needs the package {package}: {install_line(package)}")
+
+
+def install_line(*packages: str) -> str:
+    """What to type to have packages in the environment of this Python."""
+    names = shlex.join(packages)
+    python = shlex.quote(sys.executable)
+    if importlib.util.find_spec("pip"):
+        found = shutil.which("pip")  # the first on the path may be another environment's
+        ours = found and os.path.dirname(found) == os.path.dirname(sys.executable)
+        return f"pip install {names}" if ours else f"{python} -m pip install {names}"
+    if shutil.which("uv"):
+        return f"uv pip install --python {python} {names}"
+    return f"pip --python {python} install {names}"

@@ -1,4 +1,4 @@
-"""How sentences are put together: lists of names that stay short."""
+"""How sentences are put together: lists of names that stay short, and what a slip may mean."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ def listed(names: Iterable[str], most: int = 1) -> str:
     return ", ".join(names[:most]) + more
 
 
-def meant(name: str, names: Iterable[str]) -> str:
-    """What may have been meant by a name that is not among these: the end of a sentence."""
-    names = list(names)
-    near = difflib.get_close_matches(name, names, n=2)
-    return f": did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(names)}"
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """What to put behind a name that is none: ` (did you mean q?)`, or nothing."""
+    spelt = {each.lower(): each for each in names}
+    close = difflib.get_close_matches(name.lower(), spelt, n=2)
+    return f" (did you mean {' or '.join(spelt[each] for each in close)}?)" if close else ""

@@ -157,7 +157,7 @@ def no_driver(*_: Any) -> None:
 
 def test_cuda_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'numpy-llama\[gpu\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'cupy-cuda12x\[ctk\]'"):
         open_device("cuda")
     assert open_device("auto").name == "cpu"
 

@@ -3,6 +3,7 @@
 import ast
 import ctypes
 import subprocess
+import tomllib
 import types
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from numpy_llama.loading import memory
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OURS = [*(ROOT / "numpy_llama").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
 
 
@@ -114,3 +116,21 @@ def test_a_system_that_does_not_say_is_no_error(
     monkeypatch.setattr(Path, "read_text", no_file)
     monkeypatch.setattr(subprocess, "run", no_file)
     assert memory.free_memory() is None
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_oldest_python_that_is_declared_reads_every_file(path: Path) -> None:
+    oldest = tuple(map(int, PROJECT["requires-python"].removeprefix(">=").split(".")))
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=oldest)
+
+
+def test_the_classifiers_begin_with_the_oldest_python() -> None:
+    mark = "Programming Language :: Python :: 3."
+    minors = [int(c.removeprefix(mark)) for c in PROJECT["classifiers"] if c.startswith(mark)]
+    assert f">=3.{minors[0]}" == PROJECT["requires-python"]
+    assert minors == list(range(minors[0], minors[-1] + 1))
+
+
+def test_all_is_every_extra_of_a_user() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert extras["all"] == [extras[name][0] for name in ("bpe", "gguf", "chat", "hub")]

@@ -63,6 +63,6 @@ def open_template(tokenizer: Tokenizer, choice: str | None = None) -> Template:
         return JinjaTemplate(source, choice or "the model's files", bos, eos)
     if (built_in := stand_in(source, bos, eos)) is None:
         raise MissingExtraError(
-            "jinja2", "chat", f"this chat template, none of the built-in {', '.join(STYLES)},"
+            "jinja2", f"this chat template, none of the built-in {', '.join(STYLES)},"
         )
     return built_in

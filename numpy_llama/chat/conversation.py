@@ -49,6 +49,7 @@ class Conversation:
         self.turns: list[Message] = []  # user, assistant, user, … ; all of them
         self.first = 0  # of the turns, the first that the model still sees
         self.held: list[int] = []  # the ids in the cache
+        self.tries = 0  # how often an answer was asked for anew
         # Of the last turn, in tokens: found in the cache, read, generated.
         self.reused = self.fed = self.answered = 0
 
@@ -65,6 +66,15 @@ class Conversation:
         """Forget every turn, not the system message."""
         self.turns.clear()
         self.first = 0
+
+    def restore(self, messages: Sequence[Message]) -> None:
+        """Go on with these: a system message or none, then questions and answers in turn."""
+        said = list(messages)
+        system = said.pop(0)["content"] if said and said[0]["role"] == "system" else None
+        roles = [each["role"] for each in said]
+        if roles != ["user", "assistant"] * (len(said) // 2):
+            raise InputError("a conversation must be messages of user and assistant in turn")
+        self.system, self.turns[:], self.first = system, said, 0
 
     def encode(self, first: int) -> list[int]:
         """The ids of the conversation without the turns before `first`."""
@@ -124,7 +134,7 @@ class Conversation:
         self.fed = len(ids) - self.reused
         self.cache.truncate(self.reused)
         known, new = ids[: self.reused], ids[self.reused :]
-        seed = self.seed + len(self.turns)  # another answer, other draws
+        seed = self.seed + len(self.turns) + self.tries  # another answer, other draws
         tokens = generate(
             self.model, new, self.max_tokens, self.settings, seed, self.stop_ids, self.cache, known
         )

@@ -57,7 +57,7 @@ class JinjaTemplate(Template):
     def __init__(self, source: str, origin: str, bos: str = "", eos: str = ""):
         if not has_jinja():
             purpose = f"{origin}: a Jinja template (3.1.6 or later)"
-            raise MissingExtraError("jinja2", "chat", purpose)
+            raise MissingExtraError("jinja2", purpose)
         if len(source) > MAX_TEMPLATE:
             raise TokenizerError(
                 f"{origin}: the chat template has {len(source):,} characters, "

@@ -19,6 +19,7 @@ from .golden_diff import diff
 from .golden_kit import kit, run
 from .info import info
 from .logits import logits
+from .models import models
 from .pull import pull
 from .score import score
 from .terminal import harmless_streams
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 for command in (
-    generate, chat, batch, logits, score, tokenize, info, convert, pull, golden,
+    generate, chat, batch, logits, score, tokenize, info, convert, pull, models, golden,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -22,6 +22,7 @@ from .options import (
     text_options,
     threads_option,
 )
+from .terminal import beneath
 
 if TYPE_CHECKING:
     from ..batch.answers import Answer
@@ -44,7 +45,7 @@ class Telling:
         left = int(seconds * (self.of - self.done))
         line = f"{self.done} of {self.of} answered, about {left // 60} min {left % 60} s to go"
         end = "\n" if self.done == self.of else "\r"
-        print(f"{line:<70}", end=end, file=sys.stderr, flush=True)
+        print(f"{line:<70}", end=end, file=beneath(sys.stderr), flush=True)
 
 
 def read_requests(

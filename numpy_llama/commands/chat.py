@@ -20,6 +20,7 @@ from .options import (
     text_options,
     threads_option,
 )
+from .progress import watched
 
 if TYPE_CHECKING:
     from ..chat import Conversation, Template
@@ -89,8 +90,9 @@ def chat(
 ) -> None:
     """Converse with a model, at the terminal or one line a turn from a pipe.
 
-    Only answers go to stdout. Lines that begin with / are commands: /help lists them. When the
-    context is full the oldest turns are left out, which is said.
+    Only answers go to stdout. Lines that begin with / are commands: /help lists them; \"\"\" begins
+    and ends a message of several lines. When the context is full the oldest turns are left out,
+    which is said. A wrong command is said too, and the exit status of a piped run is then 1.
     """
     from ..chat import open_template
     from ..store.find import find_model
@@ -103,8 +105,9 @@ def chat(
         m = load_text(path, dtype, device, stream, tokenizer=tokenizer)
         conversation = begin(m, template, settings, system)
         session = Session(conversation, path, verbose)
+        conversation.model = watched(m.llama, lambda done, total: session.reading(done, total))
         if sys.stdin is not None and sys.stdin.isatty():
             say(f"{path.name}, template: {template.name}. /help lists the commands.")
             session.run_terminal()
-        else:
-            session.run_pipe()
+        elif not session.run_pipe():
+            sys.exit(1)

@@ -27,7 +27,7 @@ def dask_executor(address: str | None) -> Iterator["Executor | None"]:
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
-        raise MissingExtraError("distributed", "dask", "--dask") from error
+        raise MissingExtraError("distributed", "--dask") from error
     try:
         client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:

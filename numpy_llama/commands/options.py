@@ -49,7 +49,7 @@ device_option = click.option(
     type=click.Choice(DEVICES),
     default="cpu",
     show_default=True,
-    help="Where to compute; cuda needs the extra numpy-llama[gpu].",
+    help="Where to compute; cuda needs CuPy: pip install 'cupy-cuda12x[ctk]'.",
 )
 stream_option = click.option(
     "--stream/--no-stream",

@@ -24,8 +24,11 @@ def is_seen() -> bool:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
-    """Yields a function `progress(done, total)`; the total may be told anew each time."""
+def progress_bar(label: str, once: bool = False) -> Iterator[Progress]:
+    """Yields a function `progress(done, total)`; the total may be told anew each time.
+
+    once: the bar ends with the work, not with the block, so that another may follow.
+    """
     bars: list[Any] = []
     with ExitStack() as stack:
 
@@ -37,6 +40,9 @@ def progress_bar(label: str) -> Iterator[Progress]:
                 bar = click.progressbar(length=max(total, 1), label=label, file=file)
                 bars.append(stack.enter_context(bar))
             bars[0].update(done - bars[0].pos)
+            if once and done >= total:
+                stack.close()
+                bars.clear()
 
         yield progress
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .help import Command
+from .models import about_models, table
 from .progress import progress_bar
 
 
@@ -14,7 +15,7 @@ def say(line: str) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--force", is_flag=True, help="Get it again if it is in weights/ already.")
 @click.option(
     "--revision",
@@ -30,15 +31,18 @@ def say(line: str) -> None:
     envvar="HF_HUB_OFFLINE",
     help="Ask nobody: print where a model of the hub is, if it was pulled before.",
 )
-def pull(name: str, force: bool, revision: str, file: str | None, offline: bool) -> None:
-    """Get the model NAME, and print where it is.
+def pull(name: str | None, force: bool, revision: str, file: str | None, offline: bool) -> None:
+    """Get the model NAME, and print where it is; without NAME, list what there is.
 
     \b
     NAME       one of weights/sources.toml: downloaded, verified, converted into weights/
-    ORG/NAME   a model of the Hugging Face Hub, into the hub's own cache; needs numpy-llama[hub]
+    ORG/NAME   a model of the Hugging Face Hub, into the hub's own cache; needs huggingface_hub
     """
     from ..store.hub import is_hub_name
 
+    if name is None:
+        print("\n".join(table(about_models())))
+        return
     if is_hub_name(name):
         if force:
             raise click.UsageError("--force is for models of weights/sources.toml")
@@ -49,8 +53,11 @@ def pull(name: str, force: bool, revision: str, file: str | None, offline: bool)
 
     from ..store.pull import pull as pull_model
 
-    with progress_bar("converting") as progress:
-        target = pull_model(name, force, say, progress)
+    with (
+        progress_bar("downloading", once=True) as downloading,
+        progress_bar("converting") as progress,
+    ):
+        target = pull_model(name, force, say, progress, downloading)
     click.echo(target)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError, LlamaError
 from ..model import Llama
-from ..wording import meant
+from ..wording import did_you_mean
 from .candidate.candidate import Candidate
 from .candidate.normalise import normalise
 from .candidate.read import read_candidate
@@ -43,7 +43,8 @@ def check_allowed(allow: Sequence[str]) -> tuple[str, ...]:
     """The ids themselves. Raises InputError for one that is no choice."""
     for id in allow:
         if id not in CHOICES:
-            raise InputError(f"{id!r} is no choice{meant(id, CHOICES)}")
+            near = did_you_mean(id, CHOICES) or f": there are {', '.join(CHOICES)}"
+            raise InputError(f"{id!r} is no choice{near}")
     return tuple(allow)
 
 

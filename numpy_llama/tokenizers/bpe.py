@@ -21,7 +21,7 @@ def build_engine(text: str, source: Path) -> Any:
     try:
         from tokenizers import Tokenizer as Engine
     except ImportError:
-        raise MissingExtraError("tokenizers", "bpe", f"{source.name}: a BPE vocabulary") from None
+        raise MissingExtraError("tokenizers", f"{source.name}: a BPE vocabulary") from None
     try:
         engine = Engine.from_str(text)
     except (KeyboardInterrupt, SystemExit):

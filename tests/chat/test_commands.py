@@ -110,16 +110,14 @@ def test_reset_system_and_exit(model, tmp_path):
 def test_help_lists_every_command_on_stderr(model):
     result = chat(model, "/help\n")
     assert result.stdout == ""
-    for name in ("/reset", "/system", "/save", "/help", "/exit", "Ctrl-C"):
+    for name in ("/reset", "/system", "/save", "/load", "/regenerate", "/clear", "/help", "/exit"):
         assert name in result.stderr
 
 
 @pytest.mark.parametrize(
     ("line", "word"),
     [
-        ("/sing\n", "there is no command /sing"),
-        ("/save\n", "needs the name"),
-        ("/save /nowhere/x.json\n", "nowhere"),
+        ('"""once\n', "a message that"),
         (b"\xff\n", "line 1 of standard input is not UTF-8"),
         ("once " * 500 + "\n", "the context only 400"),
     ],
@@ -128,6 +126,80 @@ def test_errors_end_a_piped_chat_in_one_sentence(model, line, word):
     result = chat(model, line)
     assert result.exit_code == 1 and word in result.stderr
     assert result.stderr.count("\n") == 1 and result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("/sing", "there is no command /sing"),
+        ("/rest", "did you mean /reset"),
+        ("/save", "needs the name"),
+        ("/load", "needs the name"),
+        ("/load nowhere.json", "nowhere.json"),
+        ("/regenerate", "no answer yet"),
+    ],
+)
+def test_a_wrong_command_is_told_and_the_next_line_answered(model, line, word):
+    result = chat(model, f"{line}\nonce\n")
+    assert result.exit_code == 1 and word in result.stderr
+    assert result.stderr.count("\n") == 2 and "Traceback" not in result.stderr
+    assert "the answer was cut" in result.stderr
+    assert result.stdout == answer_to(model, [user("once")]).lstrip() + "\n"
+
+
+def test_three_quotes_begin_and_end_a_message_of_several_lines(model, tmp_path):
+    file = tmp_path / "talk.json"
+    text = '"""once upon\n\n/exit is a word\n"""\n"""a time"""\n"""/help"""\n'
+    result = chat(model, f"{text}/save {file}\n", "-c", 800)
+    assert result.exit_code == 0, result.output
+    asked = [each["content"] for each in json.loads(file.read_text())["messages"][::2]]
+    assert asked == ["once upon\n\n/exit is a word", "a time", "/help"]
+
+
+def test_load_goes_on_where_save_ended(model, tmp_path):
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    chat(model, f"once\n/save {one}\nupon\n/save {two}\n", "-s", "be kind")
+    result = chat(model, f"/load {one}\nupon\n/save {tmp_path / 'three.json'}\n")
+    assert result.exit_code == 0, result.output
+    whole = json.loads(two.read_text())["messages"]
+    assert json.loads((tmp_path / "three.json").read_text())["messages"] == whole
+    assert result.stdout == whole[-1]["content"].lstrip() + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[]", "at least one message"),
+        ("{}", "no field messages"),
+        ('{"messages": [{"role": "user", "content": "a"}]}', "in turn"),
+        ('{"messages": [{"role": "tool", "content": "a"}]}', "role 'tool'"),
+        ('{"messages": 1}', "at least one"),
+        ("no JSON", "not JSON"),
+    ],
+)
+def test_what_was_not_saved_is_not_loaded(model, tmp_path, text, word):
+    (tmp_path / "x.json").write_text(text)
+    result = chat(model, f"/load {tmp_path / 'x.json'}\nonce\n")
+    assert result.exit_code == 1 and word in result.stderr
+    assert result.stdout == answer_to(model, [user("once")]).lstrip() + "\n"
+
+
+def test_regenerate_answers_the_last_message_again(model, tmp_path):
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    lines = f"once\nupon\n/save {one}\n/regenerate\n/save {two}\n"
+    result = chat(model, lines, "--temp", 2, "--seed", 1, "-n", 8)
+    assert result.exit_code == 0, result.output
+    before, after = (json.loads(file.read_text())["messages"] for file in (one, two))
+    assert before[:3] == after[:3] and before[3] != after[3] and len(after) == 4
+    greedy = chat(model, "once\n/regenerate\n")
+    first, again = greedy.stdout.splitlines()
+    assert first == again and "--temp" in greedy.stderr
+
+
+def test_clear_is_reset(model, tmp_path):
+    file = tmp_path / "talk.json"
+    chat(model, f"once\n/clear\nupon\n/save {file}\n")
+    assert json.loads(file.read_text())["messages"][0] == user("upon")
 
 
 def test_save_does_not_overwrite_what_it_did_not_write(model, tmp_path):
@@ -161,7 +233,7 @@ def heed_ctrl_c() -> None:
 class Terminal:
     """`llama-np chat` with a terminal as stdin, stdout and stderr; `seen` is what it showed."""
 
-    def __init__(self, model: Path, *args: str):
+    def __init__(self, model: Path, *args: str, term: str = "dumb"):
         self.master, slave = pty.openpty()
         command = [sys.executable, "-m", "numpy_llama", "chat", "-m", str(model)]
         self.process = subprocess.Popen(
@@ -170,7 +242,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             cwd=ROOT,
-            env=os.environ | {"TERM": "dumb", "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"TERM": term, "OMP_NUM_THREADS": "1"},
             start_new_session=True,
             preexec_fn=heed_ctrl_c,
         )
@@ -254,6 +326,38 @@ def test_ctrl_d_leaves_quietly(model):
         terminal.type("\x04")
         assert terminal.code() == 0
         assert terminal.seen.strip() == ""
+
+
+def test_what_is_pasted_is_one_message(model, tmp_path):
+    """A terminal marks a paste, when it is asked to: readline asks."""
+    pytest.importorskip("readline")
+    file = tmp_path / "talk.json"
+    with Terminal(model, "-c", "800", "-n", "2", term="xterm") as terminal:
+        terminal.wait_for("\x1b[?2004h")  # the terminal is asked to
+        terminal.wait_for("> ")
+        terminal.type("\x1b[200~once upon\n/a time\n\nthere was\x1b[201~")
+        terminal.wait_for("there was")
+        terminal.type("\r")
+        terminal.wait_for("> ")
+        terminal.type(f"/save {file}\r")
+        terminal.wait_for("saved to")
+        terminal.type("\x04")
+        assert terminal.code() == 0
+    messages = json.loads(file.read_text())["messages"]
+    assert messages[0] == user("once upon\n/a time\n\nthere was") and len(messages) == 2
+
+
+def test_several_lines_are_typed_between_marks(model, tmp_path):
+    file = tmp_path / "talk.json"
+    with Terminal(model, "-c", "800", "-n", "2") as terminal:
+        terminal.wait_for("> ")
+        terminal.type('"""once\n')
+        terminal.wait_for("… ")
+        terminal.type('upon"""\n')
+        terminal.wait_for("> ")
+        terminal.type(f"/save {file}\n")
+        terminal.wait_for("saved to")
+    assert json.loads(file.read_text())["messages"][0] == user("once\nupon")
 
 
 def test_an_error_costs_a_terminal_one_line(model, tmp_path):

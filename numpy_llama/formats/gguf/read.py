@@ -67,7 +67,7 @@ def expand(blocks: np.ndarray, type_name: str, shape: tuple[int, ...]) -> np.nda
         from gguf import GGMLQuantizationType
         from gguf.quants import dequantize
     except ImportError:
-        raise MissingExtraError("gguf", "gguf", f"a GGUF tensor of the type {type_name}") from None
+        raise MissingExtraError("gguf", f"a GGUF tensor of the type {type_name}") from None
     rows, row = len(blocks), shape[-1]
     values = np.empty((rows, row), np.float32)
     step = max(1, EXPAND_AT_ONCE // row)

@@ -20,6 +20,7 @@ from ...errors import InputError
 from ...formats.storage.directory import new_directory
 from ...formats.storage.files import new_file, write_json
 from ...taps import tap_axes
+from ...wording import did_you_mean
 from ..record.bundle import Bundle
 from .hex_words import hex_words, parse_encoding
 
@@ -139,7 +140,10 @@ def chosen_taps(bundle: Bundle, patterns: list[str]) -> list[str]:
     for pattern in patterns:
         matching = fnmatch.filter(bundle.values, "*" if pattern == "all" else pattern)
         if not matching:
-            raise InputError(f"no tap of this golden matches {pattern!r}; `golden show` tells more")
+            like = did_you_mean(pattern, bundle.values)
+            raise InputError(
+                f"no tap of this golden matches {pattern!r}{like}; `golden show` tells more"
+            )
         names.update(dict.fromkeys(matching))
     return [name for name in bundle.values if name in names]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import InputError, LlamaError
+from ...wording import did_you_mean
 from ..check import check, check_allowed
 from ..compare.verdict import Report
 from ..replay.metrics import floors
@@ -58,8 +59,9 @@ def select_cases(entries: Sequence[Entry], patterns: Sequence[str]) -> list[Entr
     """The cases that match any of the patterns. Raises InputError for one that matches none."""
     for pattern in patterns:
         if not fnmatch.filter([entry.name for entry in entries], pattern):
-            names = ", ".join(entry.name for entry in entries)
-            raise InputError(f"no case matches {pattern!r}; there are {names}")
+            names = [entry.name for entry in entries]
+            like = did_you_mean(pattern, names)
+            raise InputError(f"no case matches {pattern!r}{like}; there are {', '.join(names)}")
     wanted = patterns or ["*"]
     return [e for e in entries if any(fnmatch.fnmatch(e.name, pattern) for pattern in wanted)]
 

@@ -10,6 +10,7 @@ from ...errors import InputError, NumericError
 from ...model import Llama
 from ...taps import tap_names
 from ...tokens import check_tokens
+from ...wording import did_you_mean
 from ..progress import Progress, no_progress
 from ..replay.precision import MEASURED, in_dtype
 from ..replay.replay import run
@@ -33,7 +34,9 @@ def select_taps(n_layers: int, patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         matching = fnmatch.filter(names, "*" if pattern == "all" else pattern)
         if not matching:
-            raise InputError(f"no tap matches {pattern!r}; there are {', '.join(names[:8])}, …")
+            like = did_you_mean(pattern, names)
+            there = ", ".join(names[:8])
+            raise InputError(f"no tap matches {pattern!r}{like}; there are {there}, …")
         chosen.update(matching)
     return [name for name in names if name in chosen]
 
