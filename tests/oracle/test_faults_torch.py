@@ -57,7 +57,8 @@ def remember_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         faults = tuple(faults)
         if observe is not observe_nothing or len(faults) > 1:
             return play(self, faults, dtype, observe)
-        key = (self.model.config, tuple(self.evidence.values), tuple(f.id for f in faults), dtype)
+        made = tuple(fault.apply for fault in faults)  # a choice has several under one name
+        key = (self.model.config, tuple(self.evidence.values), made, dtype)
         if key not in RUNS:
             RUNS[key] = play(self, faults, dtype)
         return RUNS[key]

@@ -18,7 +18,7 @@ from .torch_records import joined
 
 FAULTS = """
 norm-eps-1e-5 norm-eps-1e-6 norm-eps-zero norm-eps-outside-sqrt norm-sum-not-mean norm-mean-centred
-norm-weight-missing norm-one-plus-weight norm-twice norm-bf16 norm-final-missing norm-swapped
+norm-weight-missing norm-one-plus-weight norm-twice norm-final-missing norm-swapped
 norm-post
 rope-half-split rope-backwards rope-theta-1e4 rope-theta-5e5 rope-exponent rope-dim
 rope-scaling-missing rope-scaling-2pi rope-missing rope-q-only rope-k-only rope-on-v

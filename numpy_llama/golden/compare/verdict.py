@@ -8,9 +8,9 @@ from ..replay.schedule import Phase
 Verdict = Literal[
     "ok", "suspicious", "divergent", "missing", "wrong shape", "wrong dtype", "not finite"
 ]
-Summary = Literal["passed", "diverged", "incomplete"]
+Summary = Literal["passed", "diverged", "incomplete", "choice"]
 
-EXIT_CODES: dict[Summary, int] = {"passed": 0, "diverged": 1, "incomplete": 3}
+EXIT_CODES: dict[Summary, int] = {"passed": 0, "diverged": 1, "incomplete": 3, "choice": 4}
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Which known mistake explains the candidate.
+    """Which known mistake, or which choice, explains the candidate.
 
     outcome: "correct": nothing to explain; "named": one suspect; "set": several, which this
     evidence cannot tell apart; "unexplained": none.
@@ -145,6 +145,8 @@ class Report:
     diagnosis: Diagnosis | None = None
     judgeable: bool = True  # False: of what is required, noise at this dtype may be as large itself
     not_excluded: tuple[NotExcluded, ...] | None = None  # largest first; None: not measured
+    chosen: tuple[str, ...] = ()  # ids of the choices that explain all that is off
+    allowed: tuple[str, ...] = ()  # ids of the choices that were declared
 
     @property
     def judged(self) -> list[TapVerdict]:
@@ -166,17 +168,28 @@ class Report:
     def summary(self) -> Summary:
         """Diverged if anything did; passed if, besides, all that is required was given.
 
-        Where noise at this dtype may be as large as the values, nothing passes: zeros would.
+        What the model itself explains is noise; what choices explain is no divergence either, and
+        passes where they were declared. Where noise at this dtype may be as large as the values,
+        nothing passes: zeros would.
         """
         greedy = self.greedy.verdict if self.greedy else "missing"
-        if self.first_divergent is not None or greedy == "divergent":
+        noise = self.diagnosis is not None and self.diagnosis.outcome == "correct"
+        if self.off and not self.chosen and not noise:
             return "diverged"
         if not self.judgeable:
             return "incomplete"
         given = {tap.tap for tap in self.judged} | ({"greedy"} if greedy != "missing" else set())
-        return "passed" if given and given.issuperset(self.required) else "incomplete"
+        if not given or not given.issuperset(self.required):
+            return "incomplete"
+        return "passed" if set(self.chosen) <= set(self.allowed) else "choice"
+
+    @property
+    def off(self) -> bool:
+        """Whether anything that was given is not what the golden has."""
+        greedy = self.greedy is not None and self.greedy.verdict == "divergent"
+        return self.first_divergent is not None or greedy
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 diverged, 3 incomplete."""
+        """0 passed, 1 diverged, 3 incomplete, 4 a choice that was not declared."""
         return EXIT_CODES[self.summary]

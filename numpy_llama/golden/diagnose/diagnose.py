@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 from ...formats.checkpoint import expected_shapes
 from ...model import Llama
@@ -11,9 +12,11 @@ from ..compare.verdict import Diagnosis, Report
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT
+from . import choices
 from .evidence import gather
 from .isolate import isolate
 from .search import CLOSER, Search, Trial, explains, indistinguishable
+from .settle import NOISE, PARTLY, by_group, is_noise, settled
 
 EXTENDED = 3  # how many faults that explain the beginning are each tried with every other
 # Multiplications that pairs of faults in one stage may take without being asked for: half a minute
@@ -21,11 +24,16 @@ EXTENDED = 3  # how many faults that explain the beginning are each tried with e
 PATIENCE = 3e11
 
 
+def names_in(trial: Trial) -> list[str]:
+    return [fault.id for fault in trial.faults]
+
+
 def named(explaining: list[Trial], others: list[Trial], stage: str | None, tried: int) -> Diagnosis:
     """The diagnosis when at least one trial explains everything."""
     explaining = sorted(explaining, key=lambda trial: trial.residual)
     members = indistinguishable(explaining)
-    ruled_out = [t for t in [*explaining, *others] if t not in members]
+    names = [names_in(trial) for trial in members]  # of which each may have been tried before
+    ruled_out = [t for t in [*explaining, *others] if names_in(t) not in names]
     runner_up = nearest_of(ruled_out, math.inf)
     return Diagnosis(
         outcome="named" if len(members) == 1 else "set",
@@ -101,15 +109,37 @@ def pairs_in_one_stage(
     return [pair for pair in refined if explains(pair, base)], tried
 
 
-def search_for_faults(search: Search, stage: str | None, deep: bool) -> Diagnosis:
-    """Singles, then pairs of which one explains the beginning, then pairs in one stage."""
-    base = search.refine(())
-    if base.residual <= DIVERGENT:
-        detail = "what was given agrees with the model: it is only not all, or not in its shape"
-        return unexplained([], stage, 0, detail)
+def search_for_faults(
+    search: Search,
+    base: Trial,
+    stage: str | None,
+    deep: bool,
+    allowed: Sequence[str] = (),
+    name_mistakes: bool = True,
+) -> Diagnosis:
+    """Singles, then pairs of which one explains the beginning, then pairs in one stage.
+
+    Choices come where they cost least: those that were declared first, those of weights last.
+    """
+    chosen, looked_at = choices.declared(search, base, allowed)
+    tried = len(looked_at)
+    if not name_mistakes:
+        return named(chosen, [], stage, tried) if chosen else unexplained([], stage, tried)
+    if not choices.decisive(chosen, base):
+        chosen, looked_at = choices.quick(search, base)
+        tried += len(looked_at)
+    if choices.decisive(chosen, base):
+        return named(chosen, looked_at, stage, tried)
     singles = search.extend(base)
-    tried = len(singles)
-    found = [trial for trial in singles if explains(trial, base)]
+    tried += len(singles)
+    found = [trial for trial in singles if explains(trial, base)] + chosen
+    if found:
+        return named(found, singles, stage, tried)
+    found, more = choices.thorough(search, base)
+    tried += len(more)
+    if not found:
+        found, both = choices.with_another(search, base, [*looked_at, *more], singles)
+        tried += len(both)
     if found:
         return named(found, singles, stage, tried)
     found, pairs = explaining_pairs(search, base, singles)
@@ -129,11 +159,12 @@ def diagnose(
     model: Llama,
     deep: bool = False,
     progress: Progress = no_progress,
+    name_mistakes: bool = True,
 ) -> Report:
     """The report of a candidate that diverged, with where it first did, and by which mistake.
 
     report: what `compare` made of the normalised candidate. model: the golden's. deep: also try
-    every pair of faults.
+    every pair of faults. name_mistakes: else only the choices that were declared are tried.
     """
     dtype = report.dtype
     evidence = gather(golden, candidate.values, candidate.rows)
@@ -144,8 +175,17 @@ def diagnose(
     if evidence.values:
         floors = {tap: golden.floor(tap, dtype) for tap in evidence.values}
         search = Search(model, golden.schedule, evidence, floors, dtype, progress)
-        diagnosis = search_for_faults(search, stage, deep)
-    else:
-        detail = "nothing that was given can be compared with a run of the model"
-        diagnosis = unexplained([], stage, 0, detail)
-    return dataclasses.replace(report, diagnosis=diagnosis)
+        base = search.refine(())
+        if base.residual <= DIVERGENT:
+            if is_noise(golden, candidate, search):
+                notes = (*report.notes, NOISE)
+                return dataclasses.replace(report, diagnosis=Diagnosis("correct"), notes=notes)
+            base = by_group(base, report)
+        if base.residual <= DIVERGENT:
+            diagnosis = unexplained([], stage, 0, PARTLY)
+            return dataclasses.replace(report, diagnosis=diagnosis)
+        diagnosis = search_for_faults(search, base, stage, deep, report.allowed, name_mistakes)
+        report = dataclasses.replace(report, diagnosis=diagnosis)
+        return settled(golden, candidate, search, report)
+    detail = "nothing that was given can be compared with a run of the model"
+    return dataclasses.replace(report, diagnosis=unexplained([], stage, 0, detail))

@@ -7,7 +7,7 @@ own, and only in units of that does its distance from the candidate mean anythin
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Trial:
     floors: Mapping[str, float]  # the golden's in the first pass, its own in the second
     reach: int
     whole: bool = True  # compared on all that was given: the run was not ended early
+    noise: Mapping[str, float] = field(default_factory=dict)  # its own, as measured in the second
 
     def ratio(self, tap: str) -> float:
         """The error of a tap in floors."""
@@ -75,8 +76,11 @@ class Search:
         self, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing
     ) -> dict[str, np.ndarray]:
         """The taps in evidence of a model with these faults, at a dtype."""
-        model, schedule = in_dtype(self.model, dtype), self.schedule
-        for fault in faults:
+        model, schedule, faults = self.model, self.schedule, tuple(faults)
+        for stored in (fault for fault in faults if fault.stored):
+            model, schedule = stored.apply(model, schedule)
+        model = in_dtype(model, dtype)
+        for fault in (fault for fault in faults if not fault.stored):
             model, schedule = fault.apply(model, schedule)
         if schedule != self.schedule or not self.evidence.by_step:
             observe = observe_nothing  # its steps are not those of the candidate
@@ -92,18 +96,18 @@ class Search:
         self.play(faults, "float32", observe)
         return errors
 
-    def screen(self, faults: tuple[Fault, ...], base: StepErrors) -> Trial:
+    def screen(self, faults: tuple[Fault, ...], base: StepErrors, share: float = CLOSER) -> Trial:
         """A quick look: one run in float32, in units of the correct model's floors.
 
         It ends at the first tap of a step at which the candidate is off by much, and by no less
-        than it is from `base`, which these faults are to explain.
+        than `share` of what it is from `base`, which these faults are to explain.
         """
         seen: list[str] = []
         hopeless: dict[str, float] = {}
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             error = self.evidence.step_error(name, start, array)
-            if error > HOPELESS * self.floors[name] and error > CLOSER * base[name, start]:
+            if error > HOPELESS * self.floors[name] and error > share * base[name, start]:
                 hopeless[name] = error
                 raise StopRun
             seen.append(name)
@@ -134,7 +138,7 @@ class Search:
             for tap, got in self.evidence.values.items()
         }
         reach = self.evidence.reach(exact, floors, DIVERGENT, order)
-        return Trial(faults, self.evidence.errors(exact), floors, reach)
+        return Trial(faults, self.evidence.errors(exact), floors, reach, noise=measured)
 
     def candidates(self, without: tuple[Fault, ...]) -> list[Fault]:
         """The faults that could be added to those."""

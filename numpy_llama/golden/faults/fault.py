@@ -43,6 +43,7 @@ class Fault:
     applies: Callable[[LlamaConfig], bool] = always
     harmless: bool = False  # intermediates differ, the logits do not
     rounds_to: str | None = None  # a narrow dtype: noise decides which way single values go
+    stored: bool = False  # a change of the weights as they are stored, before they get a dtype
 
 
 def stage(changed: type[Llama]) -> Change:

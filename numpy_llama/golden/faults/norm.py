@@ -9,7 +9,7 @@ from ...model import Llama
 from ...norm import rms, rms_norm
 from ...parameters import LayerWeights
 from ...taps import Tap
-from ..replay.precision import round_to_bfloat16, round_to_float16
+from ..replay.precision import round_to_float16
 from .fault import Fault, Stages, as_array_of, assembled, config_with, layers_with, stage, swapped
 
 
@@ -222,16 +222,6 @@ FAULTS = (
         "llm-foundry#371",
         "Multiply by rsqrt(mean(x²) + ε).",
         stage(Inverted),
-    ),
-    Fault(
-        "norm-bf16",
-        "norm",
-        "The norm is computed in bfloat16: input, squares, mean and inverse root are rounded.",
-        "h = r(x); m = r(mean(r(h²))); s = r(1/√r(m + ε)); y = r(h·s)·g;  r rounds to bfloat16",
-        "minimind#301",
-        "Compute the norm in float32, and convert its result.",
-        stage(in_narrow(round_to_bfloat16)),
-        rounds_to="bfloat16",
     ),
     Fault(
         "norm-float16",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import InputError, LlamaError
-from ..check import check
+from ..check import check, check_allowed
 from ..compare.verdict import Report
 from ..replay.metrics import floors
 from ..report.diagnosis import diagnosis_title
@@ -16,7 +16,7 @@ from ..report.text import headline
 from .kit import FORMATS, Entry
 from .process import Ended, execute, filled, split_command
 
-Status = Literal["passed", "diverged", "incomplete", "failed", "skipped"]
+Status = Literal["passed", "diverged", "choice", "incomplete", "failed", "skipped"]
 
 PLACEHOLDERS = ("model", "tokens", "tokens_file", "steps", "out", "name")
 
@@ -43,14 +43,15 @@ class Plan:
     names: str | None = None
     timeout: float = 60.0
     name_mistakes: bool = True
+    allow: tuple[str, ...] = ()  # choices that were declared
 
 
-def make_plan(command: str, work: str | Path, **options: object) -> Plan:
+def make_plan(command: str, work: str | Path, allow: Sequence[str] = (), **options: object) -> Plan:
     """A plan for a command. Raises InputError for one that cannot be understood."""
     words = split_command(command, PLACEHOLDERS)
     if not any("{out}" in word for word in words):
         raise InputError("the command must say where its output goes: put {out} into it")
-    return Plan(words, Path(work), **options)  # type: ignore[arg-type]
+    return Plan(words, Path(work), allow=check_allowed(allow), **options)  # type: ignore[arg-type]
 
 
 def select_cases(entries: Sequence[Entry], patterns: Sequence[str]) -> list[Entry]:
@@ -133,7 +134,7 @@ def worst_floors(report: Report) -> str:
 def sentence(report: Report) -> str:
     """What a report comes to."""
     found = report.diagnosis
-    if report.summary == "passed":
+    if report.summary == "passed" and not report.chosen:
         return worst_floors(report)
     if report.summary == "incomplete":
         return headline(report)
@@ -181,6 +182,7 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
             names=plan.names,
             model=entry.models["hf"],
             name_mistakes=name_mistakes,
+            allow=plan.allow,
         )
     except (LlamaError, OSError) as error:
         return Result(entry.name, "failed", seconds, f"could not be judged: {error}")

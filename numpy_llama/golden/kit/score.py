@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from ..compare.verdict import EXIT_CODES, Suspect
-from ..report.diagnosis import about_suspect
+from ..faults import CHOICES
+from ..report.diagnosis import about_suspect, is_choice
 from ..report.json import as_json
 from .run import Result, Status
 
@@ -18,11 +19,15 @@ def counts(results: Sequence[Result]) -> dict[str, int]:
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """1 if any diverged; 3 if any could not be judged, or nothing passed; else 0."""
+    """The gravest: 1 diverged, 2 could not be judged, 4 a choice, 3 incomplete or nothing, 0."""
     number = counts(results)
     if number["diverged"]:
         return EXIT_CODES["diverged"]
-    whole = number["passed"] and not number["failed"] and not number["incomplete"]
+    if number["failed"]:
+        return 2
+    if number["choice"]:
+        return EXIT_CODES["choice"]
+    whole = number["passed"] and not number["incomplete"]
     return EXIT_CODES["passed" if whole else "incomplete"]
 
 
@@ -79,7 +84,8 @@ def about_mistakes(results: Sequence[Result]) -> list[str]:
     """Each mistake that was found, in which cases, and what to do about it."""
     lines = []
     for suspects, names in mistakes(results):
-        which = "MISTAKE" if len(suspects) == 1 else f"ONE OF {len(suspects)} MISTAKES"
+        what = "CHOICE" if all(map(is_choice, suspects)) else "MISTAKE"
+        which = what if len(suspects) == 1 else f"ONE OF {len(suspects)} {what}S"
         lines += ["", f"{which} in {listed(names)}"]
         for suspect in suspects:
             lines += about_suspect(suspect)
@@ -95,13 +101,19 @@ def case_line(result: Result, width: int) -> str:
 
 def score_json(results: Sequence[Result]) -> dict[str, Any]:
     """Everything, for machines."""
+    found: list[dict[str, Any]] = [
+        {"one_of": [list(suspect.faults) for suspect in suspects], "cases": names}
+        for suspects, names in mistakes(results)
+    ]
     return {
         "version": VERSION,
         "score": counts(results),
         "exit_code": exit_code(results),
         "mistakes": [
-            {"one_of": [list(suspect.faults) for suspect in suspects], "cases": names}
-            for suspects, names in mistakes(results)
+            entry for entry in found if not all(CHOICES.keys() >= set(f) for f in entry["one_of"])
+        ],
+        "choices": [
+            entry for entry in found if all(CHOICES.keys() >= set(f) for f in entry["one_of"])
         ],
         "cases": [
             {

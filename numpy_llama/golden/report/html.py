@@ -9,7 +9,7 @@ from html import escape
 
 from ...taps import TAPS
 from ..compare.verdict import Diagnosis, Report, Suspect, TapVerdict
-from ..faults import CATALOGUE
+from ..faults import KNOWN
 from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, floors
 from .diagnosis import diagnosis_title, names_of
@@ -81,7 +81,7 @@ def about_suspect(suspect: Suspect, named: bool) -> str:
     left = f"a model with it differs by at most {floors(suspect.residual)} floors, at {suspect.tap}"
     parts = []
     for id in suspect.faults:
-        fault = CATALOGUE[id]
+        fault = KNOWN[id]
         about = [("it computes", fault.mathematics), ("fix", fault.fix)]
         last = [("evidence", left)] if id == suspect.faults[-1] else []
         parts.append(f"<p>{escape(fault.sentence)}</p>{described([*about, *last])}")
@@ -96,7 +96,7 @@ def about_diagnosis(diagnosis: Diagnosis | None) -> str:
     nearest = f"{names_of(other)}: {floors(other.residual)} floors off" if other else ""
     rest = [
         ("runner-up" if diagnosis.suspects else "the nearest", nearest),
-        ("tried", f"{diagnosis.tried} mistakes" if diagnosis.tried else ""),
+        ("tried", f"{diagnosis.tried} mistakes and choices" if diagnosis.tried else ""),
         ("note", diagnosis.detail),
     ]
     named = diagnosis.outcome == "named"

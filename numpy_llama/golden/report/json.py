@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from ..compare.verdict import Diagnosis, LogitsVerdict, Report, Suspect, TapVerdict
-from ..faults import CATALOGUE
+from ..faults import KNOWN
 
 VERSION = 2
 
@@ -26,7 +26,7 @@ def tap_json(tap: TapVerdict) -> dict[str, Any]:
 def suspect_json(suspect: Suspect) -> dict[str, Any]:
     """A suspect with what the catalogue says of its faults."""
     about = ("id", "family", "sentence", "mathematics", "seen_in", "fix", "harmless")
-    faults = [{key: getattr(CATALOGUE[id], key) for key in about} for id in suspect.faults]
+    faults = [{key: getattr(KNOWN[id], key) for key in about} for id in suspect.faults]
     return {"faults": faults, "residual": suspect.residual, "tap": suspect.tap}
 
 
@@ -72,5 +72,7 @@ def as_json(report: Report) -> dict[str, Any]:
             "not_excluded": None
             if report.not_excluded is None
             else [dataclasses.asdict(one) for one in report.not_excluded],
+            "chosen": list(report.chosen),
+            "allowed": list(report.allowed),
         }
     )

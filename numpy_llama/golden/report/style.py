@@ -26,10 +26,11 @@ def shade_of(ratio: float) -> str:
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1e; --paper: #fff; --soft: #5b5b62; --line: #d7d7dc;
-  --card: #f5f5f7; --good: #11653f; --bad: #a81e26; --part: #855000; --mark: #1447c9 }
+  --card: #f5f5f7; --good: #11653f; --bad: #a81e26; --part: #855000; --mark: #1447c9;
+  --choice: #6a2c9e }
 @media (prefers-color-scheme: dark) { :root { --ink: #ececf0; --paper: #151517; --soft: #a8a8b2;
   --line: #3a3a40; --card: #212125; --good: #6fd3a0; --bad: #ff9a94; --part: #f0bd66;
-  --mark: #9db8ff } }
+  --mark: #9db8ff; --choice: #d3a9ff } }
 * { box-sizing: border-box }
 body { font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   margin: 0 auto; padding: 1rem; max-width: 84rem; overflow-wrap: anywhere }
@@ -37,6 +38,7 @@ h1 { font-size: 1.35rem; line-height: 1.3; margin: .5rem 0 }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem } h3 { font-size: 1.05rem; margin: 0 0 .25rem }
 p { margin: .5rem 0; max-width: 60rem } .soft { color: var(--soft) }
 .passed { color: var(--good) } .diverged { color: var(--bad) } .incomplete { color: var(--part) }
+.choice { color: var(--choice) }
 .card { background: var(--card); border-left: .3rem solid var(--mark); padding: .75rem 1rem;
   margin: .75rem 0; max-width: 60rem }
 code, pre, .numbers td { font-family: ui-monospace, monospace; font-size: .85rem }
@@ -75,7 +77,8 @@ th { font-weight: 600; text-align: left; padding: .15rem .5rem; white-space: now
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .5rem }
   body { padding: .5rem } }
 @media print { :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #444;
-  --line: #bbb; --card: #fff; --good: #11653f; --bad: #a81e26; --part: #855000; --mark: #1447c9 }
+  --line: #bbb; --card: #fff; --good: #11653f; --bad: #a81e26; --part: #855000; --mark: #1447c9;
+  --choice: #6a2c9e }
   .ok { background: #d3ecdd; color: #10402a } .suspicious { background: #fdeb9c; color: #423400 }
   body { max-width: none; font-size: .8rem } * { print-color-adjust: exact }
   .scroll { overflow: visible } .map { font-size: .5rem } .map td { min-width: 0 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ...taps import TAPS
 from ...wording import listed
 from ..compare.verdict import GreedyVerdict, LogitsVerdict, Report, TapVerdict, Verdict
+from ..faults import CHOICES
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, floors
 from .diagnosis import about_diagnosis
 
@@ -89,13 +90,31 @@ def table(lines: Iterable[Line]) -> list[str]:
     ]
 
 
+def what_is_chosen(report: Report) -> str:
+    """The choices as the end of a sentence, and how far they take the logits from the truth."""
+    does = [CHOICES[id].sentence.rstrip(".") for id in report.chosen]
+    said = " and ".join(f"{one[0].lower()}{one[1:]}" for one in does)
+    left = report.diagnosis.suspects if report.diagnosis else ()
+    rest = next((s.residual for s in left if s.faults == report.chosen), 0.0)
+    worst = max(tap.ratio or 0.0 for tap in report.judged)
+    kl = f", KL divergence {report.logits.kl_mean:.2g} nats" if report.logits else ""
+    return (
+        f"it {said}: {floors(worst)} floors from the truth{kl}, "
+        f"{floors(rest)} from a model that does so"
+    )
+
+
 def headline(report: Report) -> str:
     """The verdict, and where the trouble begins."""
     given, of = sum(tap.verdict != "missing" for tap in report.taps), len(report.taps)
     judged = f"at {report.dtype}, {given} of {of} taps given"
     if report.summary == "passed":
+        if report.chosen:
+            return f"PASSED {judged}: right, with the declared choice: {what_is_chosen(report)}"
         worst = max((tap.ratio or 0.0 for tap in report.judged), default=0.0)
         return f"PASSED {judged}, the worst is off by {floors(worst)} floors"
+    if report.summary == "choice":
+        return f"CHOICE {judged}: right, and {what_is_chosen(report)}"
     first = report.first_divergent
     if report.summary == "incomplete":
         if not report.judgeable:
@@ -225,8 +244,9 @@ def footnotes(report: Report) -> list[str]:
 
 def as_text(report: Report) -> str:
     """The report for people: verdict, first wrong operation, diagnosis, then the table."""
-    lines = [headline(report), *about_not_excluded(report), *operation(report)]
-    lines += about_values(report)
+    lines = [headline(report), *about_not_excluded(report)]
+    if not report.chosen:
+        lines += [*operation(report), *about_values(report)]
     if report.diagnosis is not None:
         lines += about_diagnosis(report.diagnosis)
     if any(tap.verdict != "missing" for tap in report.taps):

@@ -1,0 +1,184 @@
+"""Choices that explain a candidate: right programs that keep or compute something in fewer bits.
+
+A choice has to explain more than a mistake has: all within the floors, and of the error that there
+was without it it leaves a fifth at most, or what its own noise is: in a deep model the noise of
+float32 decides which way one in a hundred of the rounded values goes. So none hides a mistake that
+is not smaller than that, or that does not look like it.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from ..faults import CHOICES, Choice, Fault
+from ..record.floors import in_fewer_steps
+from ..replay.metrics import DIVERGENT, SUSPICIOUS
+from .search import CLOSER, Search, StepErrors, Trial, by_residual
+
+SHARE = 0.2  # what a choice may leave of the error that there was without it
+MOST = 0.6  # what may be left where the choice's own noise leaves as much
+ONCE = 0.33  # what may be left where one rounding in another direction may leave as much
+CLEAR = 30.0  # floors; where the error is larger, no mistake that is none of these looks so
+SCREENED = 0.8  # what a quick look may leave: two runs' noise
+PART = 0.9  # the larger of two choices leaves about 0.7 of what both make, and none other less
+NEAR = 3  # how many are looked at exactly
+FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
+
+
+def leaves(trial: Trial, without: Trial, share: float) -> bool:
+    """Whether, wherever `without` is off, a trial leaves at most this share of the error."""
+    off = [tap for tap in without.errors if without.ratio(tap) > DIVERGENT]
+    return all(trial.errors[tap] <= share * without.errors[tap] for tap in off)
+
+
+def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
+    """Whether a trial explains all that is off, and leaves far less than each of its parts.
+
+    Where the choice is hardly above noise, a fifth is less than right programs may be off: three
+    times its own noise will do there, as long as that is not most of what there was; or what one
+    value makes that is rounded the other way, up to a third. That is no reason to accuse: where
+    there is a mistake as well, it has to be a fifth.
+    """
+    right = all(fault.id in CHOICES for fault in trial.faults)
+
+    def enough(tap: str, error: float) -> float:
+        noise = max(search.floors[tap], trial.noise.get(tap, 0.0))
+        measured = min(SUSPICIOUS * noise, MOST * error) if right else 0.0
+        rounding = min(trial.floors[tap], ONCE * error) if right else 0.0
+        return max(SHARE * error, measured, rounding)
+
+    def leaves_little_of(other: Trial) -> bool:
+        off = [tap for tap, e in other.errors.items() if e > DIVERGENT * other.floors[tap]]
+        return bool(off) and all(trial.errors[tap] <= enough(tap, other.errors[tap]) for tap in off)
+
+    return trial.residual <= DIVERGENT and all(map(leaves_little_of, (base, *parts)))
+
+
+def decisive(found: Sequence[Trial], base: Trial) -> bool:
+    """Whether one leaves half of a large error at most: by chance, no mistake does the same."""
+    return base.residual > CLEAR and any(leaves(trial, base, CLOSER) for trial in found)
+
+
+def possible(search: Search, choices: Iterable[Choice]) -> list[Choice]:
+    """Those that this model can have."""
+    return [choice for choice in choices if choice.applies(search.model.config)]
+
+
+def in_one_call(search: Search) -> Search:
+    """The search with all decode steps in one call, which reads the weights once."""
+    return dataclasses.replace(search, schedule=in_fewer_steps(search.model, search.schedule))
+
+
+def screened(
+    search: Search, choices: Sequence[Choice], first: Trial, steps: StepErrors | None = None
+) -> list[Trial]:
+    """A quick look at each choice on top of what a trial has, whose errors are `steps`."""
+    if choices and steps is None:
+        steps = search.step_errors(first.faults)
+    found = []
+    for done, choice in enumerate(choices):
+        search.progress(done, len(choices), choice.id)
+        found.append(search.screen((*first.faults, choice), steps or {}, PART))
+    return found
+
+
+def refined(search: Search, trial: Trial) -> Trial:
+    """An exact look at the best way to make the last choice of a trial."""
+    *others, choice = trial.faults
+    ways = choice.each_way if isinstance(choice, Choice) else [choice]
+    if len(ways) > 1:
+        steps = search.step_errors(())
+        trials = [search.screen((*others, way), steps) for way in ways]
+        trial = min(trials, key=lambda one: one.residual if one.whole else DIVERGENT**9)
+    found = search.refine(trial.faults)
+    floors = {tap: max(floor, search.floors[tap]) for tap, floor in found.floors.items()}
+    return dataclasses.replace(found, floors=floors)
+
+
+def best_of(search: Search, trials: Iterable[Trial], base: Trial, *parts: Trial) -> list[Trial]:
+    """Of trials that were screened those that explain, one of each name, best first."""
+    least = parts[0] if parts else base
+    near = [trial for trial in trials if trial.whole and leaves(trial, least, SCREENED)]
+    found: dict[tuple[str, ...], Trial] = {}
+    for trial in sorted(near, key=by_residual)[:NEAR]:
+        exact = refined(search, trial)
+        names = tuple(fault.id for fault in exact.faults)
+        if accounts(search, exact, base, *parts) and names not in found:
+            found[names] = exact
+    return list(found.values())
+
+
+def declared(
+    search: Search, base: Trial, allowed: Sequence[str]
+) -> tuple[list[Trial], list[Trial]]:
+    """The choices that were declared, one or two at once: those that explain, and all tried."""
+    choices = possible(search, (CHOICES[id] for id in dict.fromkeys(allowed)))
+    ways = [way for choice in choices for way in choice.each_way]
+    trials = screened(search, ways, base)
+    found = best_of(search, trials, base)
+    if found or len(choices) < 2:
+        return found, trials
+    found, more = with_another(search, base, trials, [], choices)
+    return found, [*trials, *more]
+
+
+def quick(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
+    """The choices that cost a run each, in their first way: those that explain, and all."""
+    choices = possible(search, (c for c in CHOICES.values() if not c.stored))
+    trials = screened(in_one_call(search), choices, base)
+    return best_of(search, trials, base), trials
+
+
+def thorough(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
+    """Those made in other ways, then those of weights: until one explains."""
+    others = [way for c in CHOICES.values() if not c.stored for way in c.each_way[1:]]
+    trials = screened(search, possible(search, others), base)
+    found = best_of(search, trials, base)
+    at_once = in_one_call(search)
+    steps = at_once.step_errors(())
+    for choice in possible(search, (c for c in CHOICES.values() if c.stored)):
+        if decisive(found, base):
+            break
+        more = screened(at_once, [choice], base, steps)
+        trials += more
+        found += best_of(search, more, base)
+    return found, trials
+
+
+def kind(fault: Fault) -> str:
+    """What a choice is about: "kv", "weights", …; only one of a kind can be made."""
+    return fault.id.partition("-")[0] if fault.id in CHOICES else fault.id
+
+
+def with_another(
+    search: Search,
+    base: Trial,
+    chosen: list[Trial],
+    mistakes: list[Trial],
+    of: Iterable[Choice] = CHOICES.values(),
+) -> tuple[list[Trial], list[Trial]]:
+    """Two choices, or a mistake and a choice, of which each alone leaves much."""
+    whole = sorted((trial for trial in chosen if trial.whole), key=by_residual, reverse=True)
+    alone = {trial.faults[0].id: trial for trial in whole}  # in its best way
+    tried: list[Trial] = []
+    found: list[Trial] = []
+    for first in (*promising(chosen, base, PART), *promising(mistakes, base, CLOSER)):
+        others = [c for c in of if kind(c) != kind(first.faults[0])]
+        trials = screened(in_one_call(search), possible(search, others), first)
+        tried += trials
+        for pair in best_of(search, trials, base, first):
+            second = alone.get(pair.faults[-1].id)
+            if second is None or accounts(search, pair, base, second):
+                found.append(pair)
+    return found, tried
+
+
+def promising(trials: list[Trial], base: Trial, share: float) -> list[Trial]:
+    """Those that may be a part of the explanation: they leave less, or reach further."""
+    near = [
+        trial
+        for trial in trials
+        if (trial.reach > base.reach or (trial.whole and leaves(trial, base, share)))
+        and trial.residual > DIVERGENT  # else there is nothing for another to explain
+        and not trial.faults[0].harmless
+    ]
+    return sorted(near, key=lambda t: (-t.reach, t.residual))[:FIRST]
