@@ -79,7 +79,8 @@ def judge(kit: Path, place: Path, about: dict[str, Any], run: dict[str, str]) ->
     score = json.loads(done.stdout)
     today = datetime.now(UTC).date().isoformat()
     kept = {"date": today, "settings": run["settings"], "dtype": run["dtype"]}
-    return kept | {"found": score["mistakes"], "cases": [short(case) for case in score["cases"]]}
+    found = score["mistakes"] + score["choices"]
+    return kept | {"found": found, "cases": [short(case) for case in score["cases"]]}
 
 
 def make_kit() -> Path:

@@ -58,13 +58,15 @@ def case(name: str, status: str, floors: float | None = None, detail: str = "") 
 def test_the_page_of_given_results() -> None:
     cases = [case("a", "passed", 1.26), case("b", "diverged", 1234.0), case("c", "failed")]
     cases[2]["detail"] = "the command ended with exit code 1: it has no biases"
-    cases += [case("d", "diverged", 20.0, "UNEXPLAINED at logits")]
+    cases += [case("d", "diverged", 20.0, "UNEXPLAINED at logits"), case("e", "choice", 30.0)]
     found = [{"one_of": [["norm-eps-1e-6"], ["other"]], "cases": ["b"]}]
+    found += [{"one_of": [["kv-float16"]], "cases": ["e"]}]
     run = {"date": "2026-01-02", "settings": "plain", "dtype": "float32", "cases": cases}
     text = pages.page({"ours": about()}, {"ours": [run | {"found": found}]}, FINDINGS)
-    row = "plain | float32 | 1 of 3 | 1 | 1,234 | 6 |"
+    row = "plain | float32 | 1 of 4 | 1 | 1,234 | 8 |"
     assert f"| [ours](../audit/run.py) 1.2 | Python | {row}" in text
     assert "`norm-eps-1e-6` or `other` in `b`." in text
+    assert "`kv-float16` in `e`." in text
     assert "not explained: `d`, off by 20 floors." in text
     assert "- ours does not run `c`: it has no biases." in text
     assert text.startswith("# Title\n| implementation") and text.endswith("\nend\n")
