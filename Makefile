@@ -24,7 +24,7 @@ MACHINE := tests/golden tests/test_model.py tests/test_attention.py tests/test_d
 
 .DEFAULT_GOAL := help
 .PHONY: help run model quick test check lint types oracle threads kernels package bench \
-  bench-peers figures gpu fuzz kills format clean
+  bench-peers audit figures gpu fuzz kills format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -69,6 +69,9 @@ bench: .venv/run model ## speed and memory against the bare matrix products, in 
 
 bench-peers: .venv/peers model ## beside llama.cpp and transformers in float32, in one process
 	$(BIN)/python -m benchmarks.peers
+
+audit: .venv/run ## hold the Llamas of package indexes against the kit, and write docs/audit.md
+	$(BIN)/python -m audit.run
 
 figures: .venv/learn model ## draw the figures of docs/learn again, from running code
 	$(BIN)/python -m docs.learn.figures

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,30 +11,26 @@ from llama_models.llama3.model import Transformer
 from safetensors.torch import load_file
 
 NAMES = """model.embed_tokens=tok_embeddings model.norm=norm model.layers=layers mlp=feed_forward
-    post_attention_layernorm=ffn_norm input_layernorm=attention_norm self_attn=attention gate_proj=w1
-    down_proj=w2 up_proj=w3 q_proj=wq k_proj=wk v_proj=wv o_proj=wo lm_head=output"""
-
+    post_attention_layernorm=ffn_norm input_layernorm=attention_norm self_attn=attention
+    gate_proj=w1 down_proj=w2 up_proj=w3 q_proj=wq k_proj=wk v_proj=wv o_proj=wo lm_head=output"""
 model, tokens, steps, out = sys.argv[1:]
 hf = json.load(open(model + "/config.json"))
 dim, heads, width = hf["hidden_size"], hf["num_attention_heads"], hf["intermediate_size"]
-if hf["head_dim"] != dim // heads:
-    sys.exit("it takes head_dim for dim / n_heads")
-if hf["rope_scaling"] or hf["attention_bias"]:
-    sys.exit("it has no biases, and only Llama 3.1's scaling by 8 of a context of 8192")
+if hf["head_dim"] * heads != dim or hf["rope_scaling"] or hf["attention_bias"]:
+    sys.exit("its heads are dim / n_heads wide, without biases; only Llama 3.1 is scaled")
 args = ModelArgs(dim=dim, n_heads=heads, n_kv_heads=hf["num_key_value_heads"], max_batch_size=1)
-args.n_layers, args.vocab_size = hf["num_hidden_layers"], hf["vocab_size"]
+args.n_layers, args.norm_eps = hf["num_hidden_layers"], hf["rms_norm_eps"]
+args.vocab_size, args.rope_theta, args.max_seq_len = hf["vocab_size"], hf["rope_theta"], 8192
 args.multiple_of, args.ffn_dim_multiplier = width, width / int(8 * dim / 3)  # so that F is F
-args.norm_eps, args.rope_theta = hf["rms_norm_eps"], hf["rope_theta"]
-args.max_seq_len = hf["max_position_embeddings"]
-rendezvous = Path(out + ".rendezvous")  # a group of one process: its layers want one
-torch.distributed.init_process_group("gloo", f"file://{rendezvous}", rank=0, world_size=1)
+alone = {"store": torch.distributed.HashStore(), "rank": 0, "world_size": 1}
+torch.distributed.init_process_group("gloo", **alone)  # its layers want a group
 initialize_model_parallel(1)
 llama, state = Transformer(args).eval(), {}
 for name, weight in load_file(model + "/model.safetensors").items():
     if "q_proj" in name or "k_proj" in name:
         weight = weight.view(-1, 2, dim // heads // 2, dim).transpose(1, 2).reshape(-1, dim)
-    for theirs, ours in (pair.split("=") for pair in NAMES.split()):
-        name = name.replace(theirs, ours)
+    for pair in NAMES.split():
+        name = name.replace(*pair.split("="))
     state[name] = weight
 llama.load_state_dict({"output.weight": state["tok_embeddings.weight"]} | state)
 ids, rows, start = torch.tensor([[int(i) for i in tokens.split(",")]]), [], 0
@@ -43,5 +38,3 @@ for step in ids.split([int(n) for n in steps.split(",")], dim=1):
     rows.append(llama(step, start)[0])
     start += step.shape[1]
 np.save(out + ".npy", torch.cat(rows).numpy())
-torch.distributed.destroy_process_group()
-rendezvous.unlink(missing_ok=True)

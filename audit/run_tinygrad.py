@@ -6,14 +6,14 @@ Its forward gives the next token alone: embedding, blocks, norm and head are put
 import os
 import sys
 
-model, tokens, steps, out, half = sys.argv[1:]
-os.environ["HALF"] = half  # 1, its default: weights in float16
-os.environ["CPU"] = "1"
+os.environ["HALF"] = sys.argv[5]  # 1, its default: weights in float16
+os.environ["DEV"] = "CPU"
 
 import numpy as np
 from tinygrad import Tensor
 from tinygrad.llm.model import Transformer
 
+model, tokens, steps, out, _ = sys.argv[1:]
 llama, _ = Transformer.from_gguf(model)
 ids, rows, start = [int(i) for i in tokens.split(",")], [], 0
 for n in map(int, steps.split(",")):
