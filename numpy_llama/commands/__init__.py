@@ -17,6 +17,7 @@ from .golden import golden
 from .golden_diff import diff
 from .golden_kit import kit, run
 from .info import info
+from .learn import learn
 from .logits import logits
 from .pull import pull
 from .tokenize import tokenize
@@ -46,10 +47,11 @@ def main() -> None:
     llama-np chat                          converse
     llama-np info smollm2-135m             what a model is, and what it needs
     llama-np golden check GOLDEN DUMP      whether another Llama is right
+    llama-np learn start my-llama          write a Llama yourself, and have it checked
     """
 
 
-for command in (generate, chat, logits, tokenize, info, convert, pull, golden):
+for command in (generate, chat, logits, tokenize, info, convert, pull, golden, learn):
     main.add_command(command)
 
 for command in (kit, run, diff):

@@ -1,0 +1,187 @@
+"""What a learner is told about a mistake that the judge named: the idea, and the mend.
+
+Only where the catalogue's own words are for those who know the matter. Of the others its sentence
+is the idea, its fix the mend.
+"""
+
+from ..golden.faults import CATALOGUE
+
+POSITIONS = (
+    "A token's position is how many tokens came before it in the whole text. With a cache, new "
+    "tokens do not begin at 0 again.",
+    "positions = np.arange(cache.length, cache.length + len(x)), taken before the cache is "
+    "advanced",
+)
+NEIGHBOURS = (
+    "Neighbouring query heads share a key head and a value head: 0 0 1 1, not 0 1 0 1.",
+    "k.repeat(H // K, axis=1) and v.repeat(H // K, axis=1); np.tile gives the other order",
+)
+BOTH_NORMS = (
+    "The norm is of what goes into attention and feed-forward. x itself, the residual stream, is "
+    "never normalised, and what comes out is not either.",
+    "x = x + multi_head(rms_norm(x, …), …), then the same with the feed-forward network",
+)
+
+LESSONS: dict[str, tuple[str, str]] = {
+    "norm-variance": (
+        "You take the variance. It subtracts the mean before it squares; the root mean square is "
+        "of the numbers as they are.",
+        "np.mean(x * x, axis=-1), not np.var(x, axis=-1)",
+    ),
+    "norm-mean-centred": (
+        "This is LayerNorm: it subtracts the mean. RMSNorm leaves the mean in.",
+        "divide x, not x - mean, by the root mean square of x",
+    ),
+    "norm-eps-zero": (
+        "eps is left out: a row of very small numbers is then scaled up as far as it goes.",
+        "np.sqrt(np.mean(x * x, axis=-1) + eps)",
+    ),
+    "norm-eps-outside-sqrt": (
+        "eps is added to the root. It belongs inside: to the mean of the squares.",
+        "np.sqrt(np.mean(x * x, axis=-1) + eps)",
+    ),
+    "norm-post": BOTH_NORMS,
+    "norm-post-sum": BOTH_NORMS,
+    "residual-after-norm": (
+        "What is added to must be x as it was, not the normalised x.",
+        "give the normalised copy another name, and add to x",
+    ),
+    "norm-swapped": (
+        "Each block has two norms with gains of their own: attn_norm before attention, ffn_norm "
+        "before the feed-forward network.",
+        'w["attn_norm"] for the first, w["ffn_norm"] for the second',
+    ),
+    "norm-final-missing": (
+        "After the last layer x is normalised once more, before the scores are made.",
+        'rms_norm(x, weights["final_norm"], config.norm_eps) before lm_head',
+    ),
+    "rope-half-split": (
+        "Here a pair is two neighbours: (0, 1), (2, 3), … You pair i with i + hd/2, as other "
+        "programs do; their weights are stored in another order.",
+        "a = x[..., 0::2], b = x[..., 1::2], and put them back in the same places",
+    ),
+    "rope-backwards": (
+        "The pairs are turned clockwise. Counter-clockwise, (a, b) becomes (a cos - b sin, "
+        "a sin + b cos).",
+        "exchange the two signs of sin",
+    ),
+    "rope-on-v": (
+        "Positions decide which token is looked at: they belong in queries and keys. Values are "
+        "what is fetched, and are not rotated.",
+        "rotate q and k only",
+    ),
+    "rope-missing": (
+        "Nothing is rotated: without positions the model cannot tell the order of the tokens.",
+        "rotate q and k by angles(positions, …) before they are used",
+    ),
+    "rope-k-only": (
+        "The queries are not rotated. Their product with the keys depends on the distance only "
+        "when both are.",
+        "give `attend` the rotated q",
+    ),
+    "rope-q-only": (
+        "The keys are not rotated, or were written to the cache before they were. What is stored "
+        "must be rotated: in later steps it is used as it is.",
+        "rotate k first, then cache.write(layer, k, v)",
+    ),
+    "rope-from-1": (
+        "Positions begin at 0, not at 1.",
+        POSITIONS[1],
+    ),
+    "decode-position-zero": POSITIONS,
+    "decode-position-plus-1": POSITIONS,
+    "decode-position-minus-1": POSITIONS,
+    "decode-later-layers-plus-1": (
+        "All layers of one forward pass see the same positions: the cache is advanced once, after "
+        "the last layer, not in each.",
+        "call cache.advance in `forward` only, after the loop over the layers",
+    ),
+    "gqa-tiled": NEIGHBOURS,
+    "gqa-tiled-keys": NEIGHBOURS,
+    "heads-not-transposed": (
+        "Before wo the heads of one token are put side by side. The first axis must be the tokens.",
+        "heads (L, H, hd), then heads.reshape(L, -1)",
+    ),
+    "k-v-swapped": (
+        "Keys and values are exchanged: keys are what queries are compared with, values what is "
+        "averaged.",
+        "look at the order of k and v: in `project`, `write` and `attend` it is k, v",
+    ),
+    "silu-identity": (
+        "z·σ(z) + (1 - σ(z))·z is z itself: the two parts add up to it. Some notes have this "
+        "formula; with it the gate is a plain product.",
+        "swish(z) = z * σ(z), and nothing is added",
+    ),
+    "gate-up-swapped": (
+        "The gate and `up` are exchanged: only the gate goes through swish.",
+        "swish(gate) * up",
+    ),
+    "relu": (
+        "ReLU is zero below zero. Swish is a little less than zero there, and smooth.",
+        "z / (1 + np.exp(-z))",
+    ),
+    "sigmoid": (
+        "σ(z) alone lies between 0 and 1. Swish is z times that.",
+        "z / (1 + np.exp(-z))",
+    ),
+    "layer-last-missing": (
+        "The last layer is left out.",
+        'go through all of weights["layers"]',
+    ),
+    "embed-scaled": (
+        "The embeddings are multiplied by a number. The Transformer of 2017 and Gemma do that; "
+        "Llama takes them as they are.",
+        'x = weights["tok_embeddings"][tokens]',
+    ),
+    "head-tied": (
+        "The scores are made with the table of the embeddings. Some models have one table for "
+        "both; in others lm_head is a matrix of its own, so use that.",
+        '… @ weights["lm_head"].T',
+    ),
+    "scale-missing": (
+        "The scores are not divided by √hd: they grow with the size of a head, and the softmax "
+        "then gives everything to one token.",
+        "divide by np.sqrt(q.shape[-1])",
+    ),
+    "scale-dim": (
+        "The scores are divided by √D. A product of two heads has hd terms, not D.",
+        "divide by np.sqrt(q.shape[-1])",
+    ),
+    "mask-missing": (
+        "Tokens see what comes after them: they could copy the answer.",
+        "scores = np.where(causal_mask(L, S), scores, -np.inf), before the softmax",
+    ),
+}
+
+# Where no mistake is known that gives these values: what the wrong step is about, by its tap.
+ABOUT = {
+    "rms": "The size of a token: the root of the mean of the squares, with eps inside the root.",
+    "norm": "A norm divides each token by its size, and multiplies each feature by its gain.",
+    "q": "A query is x times wq, cut into heads of hd features.",
+    "k": "A key is x times wk, cut into heads of hd features.",
+    "v": "A value is x times wv, cut into heads of hd features. It is not rotated.",
+    "q_rot": "Each pair of a query is turned by its position times its frequency.",
+    "k_rot": "Each pair of a key is turned by its position, before it is written to the cache.",
+    "scores": "A score is a query times a key of its group, divided by √hd.",
+    "heads": "A head is the average of the values that the query may see, the past included, "
+    "weighted by the softmax of its scores. If the first forward pass is right and later ones are "
+    "not, look at the cache and at the positions.",
+    "attn_out": "The heads of a token, side by side, times wo.",
+    "resid_mid": "Attention is added to x.",
+    "swiglu": "swish(gate) · up, feature by feature.",
+    "ffn_out": "What `swiglu` gives goes through w_down.",
+    "resid_post": "x plus attention of its norm; then plus feed-forward of the norm of that.",
+    "logits": "The last norm, with final_norm, then lm_head.",
+}
+
+
+def lesson_of(fault: str) -> tuple[str, str]:
+    """The idea and the mend of a mistake of the catalogue."""
+    known = CATALOGUE[fault]
+    return LESSONS.get(fault, (known.sentence, known.fix))
+
+
+def about_tap(tap: str) -> str:
+    """What a tap is about."""
+    part = tap.rpartition(".")[2]
+    return ABOUT["norm" if part.endswith("norm") else part]

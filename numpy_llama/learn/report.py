@@ -1,0 +1,171 @@
+"""What is told of a learner's project: in plain words for them, as JSON for a teacher."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from ..golden.faults import CATALOGUE
+from .check import Outcome
+from .examples import Example
+
+VERSION = 1  # of the JSON
+HINTS = (1, 2, 3)  # where; which idea; the mend
+MARKS = {"right": "✓", "wrong": "✗", "error": "!", "stopped": "!"}  # of others a dot
+PRINTED = 8  # lines of what a learner's code printed
+WIDTH = 92
+
+
+def mark(outcome: Outcome) -> str:
+    """One character."""
+    return MARKS.get(outcome.status, "·")
+
+
+def right(outcomes: Sequence[Outcome]) -> int:
+    """How many are right."""
+    return sum(outcome.status == "right" for outcome in outcomes)
+
+
+def progress_line(name: str, width: int, outcomes: Sequence[Outcome]) -> str:
+    """Example: anna   ✓ ✓ ✗ · · · ·   2 of 7 right, next attention"""
+    marks = " ".join(map(mark, outcomes))
+    following = next((o.stage.name for o in outcomes if o.status != "right"), "")
+    rest = f", next {following}" if following else ""
+    return f"{name:<{width}}  {marks}   {right(outcomes)} of {len(outcomes)} right{rest}"
+
+
+def stage_line(outcome: Outcome) -> str:
+    """One stage in one line."""
+    at = place(outcome) if outcome.status not in ("right", "missing") else ""
+    line = f"{mark(outcome)} {outcome.stage.name:<13} {outcome.status:<12} {at}".rstrip()
+    used = f"  (with our {', '.join(outcome.ours)})" if outcome.ours else ""
+    return line + (used if outcome.status != "not started" else "")
+
+
+def place(outcome: Outcome) -> str:
+    """Where to look: the file, the line, the function."""
+    line = f", line {outcome.line}" if outcome.line else ""
+    function = f", in {outcome.function}" if outcome.function else ""
+    return f"{outcome.stage.file}{line}{function}"
+
+
+def wrapped(label: str, text: str) -> list[str]:
+    """A label, and a text beside it."""
+    return textwrap.wrap(text, WIDTH, initial_indent=f"  {label:<10}", subsequent_indent=" " * 12)
+
+
+def about_example(example: Example, outcome: Outcome) -> list[str]:
+    """A call that can be made again by hand, and what it gave."""
+    lines = [f"    {line}" for line in (*example.setup, example.call)]
+    if outcome.got:
+        lines += labelled("got", outcome.got)
+    expected = outcome.expected or ""
+    if expected:
+        lines += labelled("expected", expected)
+    return [*lines, *wrapped("because", example.why)] if outcome.got else lines
+
+
+def labelled(label: str, text: str) -> list[str]:
+    """A label, and lines beside it, as they are."""
+    first, *rest = text.splitlines() or [""]
+    return [f"  {label:<10}{first}", *(" " * 12 + line.strip() for line in rest)]
+
+
+def named(outcome: Outcome) -> str:
+    """The mistake as the judge names it."""
+    return "; ".join(f"{fault}: {CATALOGUE[fault].sentence}" for fault in outcome.faults)
+
+
+def hints(outcome: Outcome, hint: int) -> list[str]:
+    """The second and the third hint, as far as they were asked for; and how there is more."""
+    lines = []
+    if hint >= 2 and outcome.idea:
+        lines += wrapped("idea", outcome.idea)
+    if hint >= 2 and outcome.faults:
+        lines += wrapped("the judge", named(outcome))
+    if hint >= 3 and outcome.mend:
+        lines += wrapped("mend", outcome.mend)
+    if hint < 3 and (outcome.mend if hint == 2 else outcome.idea):
+        lines.append(f"  more: --hint {hint + 1}")
+    return lines
+
+
+def printed_lines(outcome: Outcome) -> list[str]:
+    """The end of what a learner's code printed, safe to show."""
+    lines = ["".join(c if c.isprintable() else "?" for c in s) for s in outcome.printed.split("\n")]
+    lines = [line for line in lines if line.strip()]
+    more = ["    …"] if len(lines) > PRINTED else []
+    return ["  it printed", *more, *(f"    {s}" for s in lines[-PRINTED:])] if lines else []
+
+
+def about(outcome: Outcome, hint: int) -> list[str]:
+    """What is wrong with one stage, and the hints that were asked for."""
+    lines = ["", f"{outcome.stage.title}: {place(outcome)}"]
+    if outcome.source:
+        lines.append(f"    {outcome.source}")
+    if outcome.sentence:
+        lines += textwrap.wrap(outcome.sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    if outcome.example is not None:
+        lines += about_example(outcome.example, outcome)
+    elif outcome.got:
+        lines += [*labelled("got", outcome.got), *labelled("expected", outcome.expected)]
+    return [*lines, *hints(outcome, hint), *printed_lines(outcome)]
+
+
+def as_text(outcomes: Sequence[Outcome], hint: int = 1) -> str:
+    """All stages in a line each; then what is wrong with those that are."""
+    lines = [stage_line(outcome) for outcome in outcomes]
+    for outcome in outcomes:
+        if outcome.status in ("wrong", "error", "stopped"):
+            lines += about(outcome, hint)
+        elif outcome.status == "right" and outcome.printed.strip():
+            lines += ["", outcome.stage.title, *printed_lines(outcome)]
+    return "\n".join([*lines, "", closing(outcomes)])
+
+
+def closing(outcomes: Sequence[Outcome]) -> str:
+    """The last line: how far, and what is next."""
+    done = f"{right(outcomes)} of {len(outcomes)} right"
+    following = next((o for o in outcomes if o.status != "right"), None)
+    if following is None:
+        return f"{done}: well done" if len(outcomes) > 1 else done
+    if following.status == "not started":
+        return f"{done}; next: {following.function} in {following.stage.file}"
+    return f"{done}; next: {following.stage.file}"
+
+
+def stage_json(outcome: Outcome) -> dict[str, Any]:
+    """Everything that is known of one stage."""
+    example = outcome.example
+    return {
+        "stage": outcome.stage.name,
+        "status": outcome.status,
+        "function": outcome.function,
+        "line": outcome.line,
+        "source": outcome.source,
+        "sentence": outcome.sentence,
+        "example": None if example is None else [*example.setup, example.call],
+        "got": outcome.got,
+        "expected": outcome.expected,
+        "tap": outcome.tap,
+        "mistakes": list(outcome.faults),
+        "idea": outcome.idea,
+        "mend": outcome.mend,
+        "ours": list(outcome.ours),
+        "printed": printed_lines(outcome)[1:],
+    }
+
+
+def as_json(projects: Sequence[tuple[str, Sequence[Outcome]]]) -> dict[str, Any]:
+    """All projects, for machines."""
+    return {
+        "version": VERSION,
+        "projects": [
+            {
+                "directory": name,
+                "right": right(outcomes),
+                "of": len(outcomes),
+                "stages": [stage_json(outcome) for outcome in outcomes],
+            }
+            for name, outcomes in projects
+        ],
+    }
