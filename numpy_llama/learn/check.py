@@ -55,6 +55,7 @@ class Outcome:
     idea: str = ""
     mend: str = ""
     ours: tuple[str, ...] = ()  # the stages for which ours were used
+    notes: tuple[str, ...] = ()  # what is unusual, and right all the same
     printed: str = ""  # by the learner's code
 
 
@@ -98,14 +99,16 @@ def told_by(outcome: Outcome, reports: Sequence[Report]) -> Outcome:
     """The outcome with what the judge says: where, and which mistake."""
     bad = [report for report in reports if report.summary != "passed"]
     if not bad:
-        return outcome
+        return replace(outcome, notes=tuple({n: 0 for r in reports for n in r.notes}))
     outcome = replace(outcome, status="wrong", faults=faults_in(bad))
     first = bad[0].first_divergent
     if outcome.example is None and not outcome.sentence and first is not None:
-        stage = bad[0].first_bad_operation
+        operation = bad[0].first_bad_operation
+        tap = operation.tap if operation else first.tap
         outcome = replace(
             outcome,
-            tap=stage.tap if stage else first.tap,
+            tap=tap,
+            function=about_tap(tap, outcome.stage.functions)[2],
             sentence=in_the_model(first.tap, first.first_bad_row, first.phase),
             got=numbers(first.got),
             expected=numbers(first.expected),
@@ -205,7 +208,10 @@ def with_hints(outcome: Outcome) -> Outcome:
         )
     if outcome.example is not None:
         return replace(outcome, idea=outcome.example.idea, mend=outcome.example.mend)
-    return replace(outcome, idea=about_tap(outcome.tap) if outcome.tap else "")
+    if outcome.tap:
+        idea, mend, _ = about_tap(outcome.tap, outcome.stage.functions)
+        return replace(outcome, idea=idea, mend=mend)
+    return outcome
 
 
 def check_stage(

@@ -31,7 +31,8 @@ from .stages import SOLUTIONS, Stage, find_stage
 MEMORY = 1 << 30  # bytes of data; a right solution needs a tenth of it
 LARGEST_FILE = 1 << 26
 SHOWN = 24  # numbers of an array
-NEAR = {"rtol": 1e-4, "atol": 1e-6}  # float32 is near enough
+WIDTH = 76
+NEAR = {"rtol": 1e-5, "atol": 1e-6}  # float32 is near enough
 
 
 def confine() -> None:
@@ -114,7 +115,9 @@ def shown(array: np.ndarray) -> str:
     if array.size > SHOWN:
         return f"an array of shape {array.shape}"
     digits = {"all": lambda v: f"{float(v) + 0.0:.5g}"}
-    return np.array2string(array, separator=", ", formatter=digits)  # type: ignore[arg-type]
+    text = np.array2string(array, separator=", ", formatter=digits)  # type: ignore[arg-type]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines) if sum(map(len, lines)) < WIDTH else "\n".join(lines)
 
 
 def try_example(example: Example, module: ModuleType) -> dict[str, Any] | None:

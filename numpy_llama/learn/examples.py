@@ -108,7 +108,7 @@ ROPE = (
         [[[0.0, 1.0]]],
         "an arrow to the right, turned by a quarter counter-clockwise, points up",
         "Turned counter-clockwise, (a, b) becomes (a cos - b sin, a sin + b cos). Look at the "
-        "signs.",
+        "signs; and both need the old a and the old b.",
         "the first of the pair is a * cos - b * sin, the second a * sin + b * cos",
     ),
     Example(
@@ -221,12 +221,12 @@ ATTENTION = (
     ),
     Example(
         "attend",
-        "attend(np.zeros((3, 1, 1)), np.zeros((3, 1, 1)), np.array([[[3.0]], [[6.0]], [[9.0]]]))",
-        [[[3.0]], [[4.5]], [[6.0]]],
-        "all scores are equal: the averages of 3; of 3 and 6; of 3, 6 and 9",
-        "Each query averages the values of the keys that it may see, itself among them.",
-        "scores = np.where(causal_mask(L, S), attention_scores(q, k), -np.inf), then softmax, "
-        "then times v",
+        "attend(np.zeros((1, 4, 1)), np.zeros((1, 2, 1)), np.array([[[10.0], [20.0]]]))",
+        [[[10.0], [10.0], [20.0], [20.0]]],
+        "query heads 0 and 1 use value head 0 (10), query heads 2 and 3 use value head 1 (20)",
+        "Values are shared as keys are: neighbouring query heads use the same. And the result is "
+        "(L, H, hd): the tokens first.",
+        "v.repeat(H // K, axis=1); np.tile gives the other order",
     ),
     Example(
         "attend",
@@ -239,11 +239,11 @@ ATTENTION = (
     ),
     Example(
         "attend",
-        "attend(np.zeros((1, 4, 1)), np.zeros((1, 2, 1)), np.array([[[10.0], [20.0]]]))",
-        [[[10.0], [10.0], [20.0], [20.0]]],
-        "query heads 0 and 1 use value head 0 (10), query heads 2 and 3 use value head 1 (20)",
-        "Values are shared as keys are: neighbouring query heads use the same. And the result is "
-        "(L, H, hd): the tokens first.",
-        "v.repeat(H // K, axis=1); np.tile gives the other order",
+        "attend(np.zeros((3, 1, 1)), np.zeros((3, 1, 1)), np.array([[[3.0]], [[6.0]], [[9.0]]]))",
+        [[[3.0]], [[4.5]], [[6.0]]],
+        "all scores are equal: the averages of 3; of 3 and 6; of 3, 6 and 9",
+        "Each query averages the values of the keys that it may see, itself among them.",
+        "scores = np.where(causal_mask(L, S), attention_scores(q, k), -np.inf), then softmax, "
+        "then times v",
     ),
 )

@@ -21,8 +21,9 @@ KV_CACHE = (
         FIVE,
         [[[[5.0]], [[6.0]]], [[[50.0]], [[60.0]]]],
         "two positions written: their keys, then their values, and nothing of the empty room",
-        "What is returned are the filled positions: the past, and the new ones. Not the empty room "
-        "behind them, which would be looked at as if it were tokens.",
+        "What is returned is first all keys, then all values, of the filled positions: the past, "
+        "and the new ones. Not the empty room behind them, which would be looked at as if it were "
+        "tokens.",
         "end = self.length + len(k); return self.k[layer, :end], self.v[layer, :end]",
         (CACHE,),
     ),

@@ -4,6 +4,8 @@ Only where the catalogue's own words are for those who know the matter. Of the o
 is the idea, its fix the mend.
 """
 
+from collections.abc import Sequence
+
 from ..golden.faults import CATALOGUE
 
 POSITIONS = (
@@ -15,6 +17,10 @@ POSITIONS = (
 NEIGHBOURS = (
     "Neighbouring query heads share a key head and a value head: 0 0 1 1, not 0 1 0 1.",
     "k.repeat(H // K, axis=1) and v.repeat(H // K, axis=1); np.tile gives the other order",
+)
+THETA = (
+    "θ is not the same in all models: it is an argument.",
+    "use `theta` as it is given, and no number of your own",
 )
 BOTH_NORMS = (
     "The norm is of what goes into attention and feed-forward. x itself, the residual stream, is "
@@ -33,7 +39,8 @@ LESSONS: dict[str, tuple[str, str]] = {
         "divide x, not x - mean, by the root mean square of x",
     ),
     "norm-eps-zero": (
-        "eps is left out: a row of very small numbers is then scaled up as far as it goes.",
+        "eps is left out, or is not the one that was given: a row of very small numbers is then "
+        "scaled up too far.",
         "np.sqrt(np.mean(x * x, axis=-1) + eps)",
     ),
     "norm-eps-outside-sqrt": (
@@ -55,6 +62,9 @@ LESSONS: dict[str, tuple[str, str]] = {
         "After the last layer x is normalised once more, before the scores are made.",
         'rms_norm(x, weights["final_norm"], config.norm_eps) before lm_head',
     ),
+    "rope-theta-1e4": THETA,
+    "rope-theta-5e5": THETA,
+    "rope-theta-1e6": THETA,
     "rope-half-split": (
         "Here a pair is two neighbours: (0, 1), (2, 3), … You pair i with i + hd/2, as other "
         "programs do; their weights are stored in another order.",
@@ -128,6 +138,10 @@ LESSONS: dict[str, tuple[str, str]] = {
         "The last layer is left out.",
         'go through all of weights["layers"]',
     ),
+    "layer-first-repeated": (
+        "Every layer has weights of its own; you use those of the first for all.",
+        'for layer, w in enumerate(weights["layers"])',
+    ),
     "embed-scaled": (
         "The embeddings are multiplied by a number. The Transformer of 2017 and Gemma do that; "
         "Llama takes them as they are.",
@@ -153,25 +167,75 @@ LESSONS: dict[str, tuple[str, str]] = {
     ),
 }
 
-# Where no mistake is known that gives these values: what the wrong step is about, by its tap.
-ABOUT = {
-    "rms": "The size of a token: the root of the mean of the squares, with eps inside the root.",
-    "norm": "A norm divides each token by its size, and multiplies each feature by its gain.",
-    "q": "A query is x times wq, cut into heads of hd features.",
-    "k": "A key is x times wk, cut into heads of hd features.",
-    "v": "A value is x times wv, cut into heads of hd features. It is not rotated.",
-    "q_rot": "Each pair of a query is turned by its position times its frequency.",
-    "k_rot": "Each pair of a key is turned by its position, before it is written to the cache.",
-    "scores": "A score is a query times a key of its group, divided by √hd.",
-    "heads": "A head is the average of the values that the query may see, the past included, "
-    "weighted by the softmax of its scores. If the first forward pass is right and later ones are "
-    "not, look at the cache and at the positions.",
-    "attn_out": "The heads of a token, side by side, times wo.",
-    "resid_mid": "Attention is added to x.",
-    "swiglu": "swish(gate) · up, feature by feature.",
-    "ffn_out": "What `swiglu` gives goes through w_down.",
-    "resid_post": "x plus attention of its norm; then plus feed-forward of the norm of that.",
-    "logits": "The last norm, with final_norm, then lm_head.",
+PAST = (
+    "A head is the average of the values that the query may see, the past included, weighted by "
+    "the softmax of its scores. If the first forward pass is right and later ones are not, look at "
+    "the cache: keys are rotated before they are written, new tokens stand behind the old ones, "
+    "and positions go on where they were.",
+    "keys, values = cache.write(layer, rotate(k, angle), v), with positions from cache.length on",
+)
+
+# Where no mistake is known that gives these values: what the wrong step is about, by its tap; and
+# the functions that make it, of which the first that the stage has is told.
+About = tuple[str, str, tuple[str, ...]]
+PROJECTED = (
+    "Queries, keys and values are x times their matrix, cut into heads: the first hd numbers are "
+    "head 0, the next hd head 1.",
+    '(x @ w["wq"].T).reshape(len(x), n_heads, head_dim); of keys and values with n_kv_heads',
+    ("project",),
+)
+TURNED = (
+    "Each pair of a query or key is turned by its position times its frequency.",
+    "rotate(q, angle) and rotate(k, angle), with angle of the positions from cache.length on",
+    ("rotate", "multi_head"),
+)
+ABOUT: dict[str, About] = {
+    "rms": (
+        "The size of a token: the root of the mean of the squares, with eps inside the root.",
+        "np.sqrt(np.mean(x * x, axis=-1) + eps)",
+        ("rms",),
+    ),
+    "norm": (
+        "A norm divides each token by its size, and multiplies each feature by its gain.",
+        "x / rms(x, eps)[:, None] * gain",
+        ("rms_norm",),
+    ),
+    "q": PROJECTED,
+    "k": PROJECTED,
+    "v": PROJECTED,
+    "q_rot": TURNED,
+    "k_rot": TURNED,
+    "scores": (
+        "A score is a query times a key of its group, divided by √hd.",
+        'np.einsum("lhd,shd->hls", q, k.repeat(H // K, axis=1)) / np.sqrt(hd)',
+        ("attention_scores",),
+    ),
+    "heads": (*PAST, ("attend", "KVCache", "multi_head")),
+    "attn_out": (
+        "The heads of a token are put side by side, head 0 first, and multiplied by wo. Tokens "
+        "stay on the first axis.",
+        'heads.reshape(len(x), -1) @ w["wo"].T, with heads (L, H, hd) as `attend` gives them',
+        ("multi_head",),
+    ),
+    "swiglu": ("swish(gate) · up, feature by feature.", "swish(gate) * up", ("swiglu",)),
+    "ffn_out": (
+        "x goes through w_gate and through w_up; swish is of what came through w_gate. What "
+        "`swiglu` gives goes through w_down.",
+        "swiglu(x @ w_gate.T, x @ w_up.T) @ w_down.T",
+        ("feed_forward", "block"),
+    ),
+    "resid_post": (
+        "x plus attention of its norm; then plus feed-forward of the norm of that. Each layer has "
+        "weights of its own, and they come in order.",
+        "x = x + multi_head(rms_norm(x, …), …), then x = x + feed_forward(rms_norm(x, …), …)",
+        ("block",),
+    ),
+    "logits": (
+        "After all layers, each with its own weights: one more norm, with final_norm, then "
+        "lm_head. With a cache, only the new tokens are computed.",
+        'rms_norm(x, weights["final_norm"], config.norm_eps) @ weights["lm_head"].T',
+        (),
+    ),
 }
 
 
@@ -181,7 +245,8 @@ def lesson_of(fault: str) -> tuple[str, str]:
     return LESSONS.get(fault, (known.sentence, known.fix))
 
 
-def about_tap(tap: str) -> str:
-    """What a tap is about."""
+def about_tap(tap: str, functions: Sequence[str]) -> tuple[str, str, str]:
+    """The idea and the mend of a tap, and which of a stage's functions makes it."""
     part = tap.rpartition(".")[2]
-    return ABOUT["norm" if part.endswith("norm") else part]
+    idea, mend, makers = ABOUT["norm" if part.endswith("norm") else part]
+    return idea, mend, next((name for name in makers if name in functions), functions[-1])

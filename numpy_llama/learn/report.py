@@ -35,8 +35,8 @@ def progress_line(name: str, width: int, outcomes: Sequence[Outcome]) -> str:
 
 def stage_line(outcome: Outcome) -> str:
     """One stage in one line."""
-    at = place(outcome) if outcome.status not in ("right", "missing") else ""
-    line = f"{mark(outcome)} {outcome.stage.name:<13} {outcome.status:<12} {at}".rstrip()
+    function = outcome.function if outcome.status != "right" else ""
+    line = f"{mark(outcome)} {outcome.stage.name:<13} {outcome.status:<12} {function}".rstrip()
     used = f"  (with our {', '.join(outcome.ours)})" if outcome.ours else ""
     return line + (used if outcome.status != "not started" else "")
 
@@ -72,7 +72,10 @@ def labelled(label: str, text: str) -> list[str]:
 
 def named(outcome: Outcome) -> str:
     """The mistake as the judge names it."""
-    return "; ".join(f"{fault}: {CATALOGUE[fault].sentence}" for fault in outcome.faults)
+    said = [CATALOGUE[fault].sentence for fault in outcome.faults]
+    if " ".join(said) == outcome.idea:
+        return ", ".join(outcome.faults)
+    return "; ".join(f"{fault}: {s}" for fault, s in zip(outcome.faults, said, strict=True))
 
 
 def hints(outcome: Outcome, hint: int) -> list[str]:
@@ -81,7 +84,7 @@ def hints(outcome: Outcome, hint: int) -> list[str]:
     if hint >= 2 and outcome.idea:
         lines += wrapped("idea", outcome.idea)
     if hint >= 2 and outcome.faults:
-        lines += wrapped("the judge", named(outcome))
+        lines += wrapped("named", named(outcome))
     if hint >= 3 and outcome.mend:
         lines += wrapped("mend", outcome.mend)
     if hint < 3 and (outcome.mend if hint == 2 else outcome.idea):
@@ -95,6 +98,12 @@ def printed_lines(outcome: Outcome) -> list[str]:
     lines = [line for line in lines if line.strip()]
     more = ["    …"] if len(lines) > PRINTED else []
     return ["  it printed", *more, *(f"    {s}" for s in lines[-PRINTED:])] if lines else []
+
+
+def notes(outcome: Outcome) -> list[str]:
+    """What is to be said of a stage that is right."""
+    unusual = [line for note in outcome.notes for line in wrapped("note", note)]
+    return [*unusual, *printed_lines(outcome)]
 
 
 def about(outcome: Outcome, hint: int) -> list[str]:
@@ -117,8 +126,8 @@ def as_text(outcomes: Sequence[Outcome], hint: int = 1) -> str:
     for outcome in outcomes:
         if outcome.status in ("wrong", "error", "stopped"):
             lines += about(outcome, hint)
-        elif outcome.status == "right" and outcome.printed.strip():
-            lines += ["", outcome.stage.title, *printed_lines(outcome)]
+        elif notes(outcome):
+            lines += ["", outcome.stage.title, *notes(outcome)]
     return "\n".join([*lines, "", closing(outcomes)])
 
 
@@ -147,6 +156,7 @@ def stage_json(outcome: Outcome) -> dict[str, Any]:
         "got": outcome.got,
         "expected": outcome.expected,
         "tap": outcome.tap,
+        "notes": list(outcome.notes),
         "mistakes": list(outcome.faults),
         "idea": outcome.idea,
         "mend": outcome.mend,

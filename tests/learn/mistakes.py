@@ -1,7 +1,7 @@
 """Mistakes as learners make them, written by hand, and what must be said of each.
 
 Each is a function that takes the place of the right one of its file. `says` is the id of the
-mistake in the catalogue; or where none is known, the function that is wrong, and a word of the idea.
+mistake in the catalogue; where none is known, the function that is wrong, and words of the idea.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def rms(x, eps):
 def rms(x, eps):
     return np.sqrt((x ** 2).mean(-1)) + eps
 """),
-    Mistake("an eps of its own", "norm", ("rms", "zero"), """
+    Mistake("an eps of its own", "norm", ("rms", "the one that was given"), """
 def rms(x, eps):
     return np.sqrt((x ** 2).mean(-1) + 1e-8)
 """),
@@ -67,7 +67,7 @@ def rms(x, eps):
 def rms(x, eps):
     return np.sqrt(np.mean(x ** 2, axis=0) + eps)
 """),
-    Mistake("multiplied, not divided", "norm", "norm-inverted", """
+    Mistake("multiplied, not divided", "norm", ("rms_norm", "is divided by"), """
 def rms_norm(x, gain, eps):
     return x * rms(x, eps)[:, None] * gain
 """),
@@ -118,7 +118,7 @@ def angles(positions, theta, hd):
     f = 1.0 / theta ** (np.arange(hd // 2) / hd)
     return np.outer(positions, f)
 """),
-    Mistake("theta is not used", "rope", ("angles", "exponents"), """
+    Mistake("theta is not used", "rope", ("angles", "argument"), """
 def angles(positions, theta, hd):
     f = 1.0 / 10000.0 ** (np.arange(0, hd, 2) / hd)
     return np.outer(positions, f)
@@ -205,7 +205,7 @@ def causal_mask(L, S):
 def causal_mask(L, S):
     return np.tri(L, S, dtype=bool)
 """),
-    Mistake("the mask of a paper, upside down", "attention", ("causal_mask", "never what comes"), """
+    Mistake("the mask upside down", "attention", ("causal_mask", "never what comes"), """
 def causal_mask(L, S):
     return np.triu(np.ones((L, S), dtype=bool), k=S - L)
 """),
@@ -215,7 +215,7 @@ def attend(q, k, v):
     values = v.repeat(q.shape[1] // v.shape[1], axis=1)
     return np.einsum("hls,shd->lhd", softmax(scores), values)
 """),
-    Mistake("masked after the softmax", "attention", ("attend", "averages"), """
+    Mistake("masked after the softmax", "attention", ("attend", "before the softmax"), """
 def attend(q, k, v):
     probs = softmax(attention_scores(q, k)) * causal_mask(len(q), len(k))
     values = v.repeat(q.shape[1] // v.shape[1], axis=1)
@@ -285,7 +285,7 @@ class KVCache(KVCache):
         self.v[layer, self.length : end] = v
         return k, v
 """),
-    Mistake("k and v exchanged", "kv_cache", "k-v-swapped", """
+    Mistake("k and v exchanged", "kv_cache", ("KVCache", "first all keys"), """
 class KVCache(KVCache):
     def write(self, layer, k, v):
         end = self.length + len(k)
@@ -417,7 +417,7 @@ def multi_head(x, w, cache, layer, config):
     keys, values = cache.write(layer, k, v)
     return attend(q, keys, values).reshape(len(x), -1) @ w["wo"].T
 """),
-    Mistake("stored before it is rotated", "block", ("", "before it is written"), """
+    Mistake("stored before it is rotated", "block", ("multi_head", "before they are written"), """
 def multi_head(x, w, cache, layer, config):
     q, k, v = project(x, w, config)
     start = cache.length
@@ -431,14 +431,6 @@ def multi_head(x, w, cache, layer, config):
 def multi_head(x, w, cache, layer, config):
     q, k, v = project(x, w, config)
     a = angles(np.arange(len(x)), config.rope_theta, config.head_dim)
-    keys, values = cache.write(layer, rotate(k, a), v)
-    return attend(rotate(q, a), keys, values).reshape(len(x), -1) @ w["wo"].T
-"""),
-    Mistake("positions from 1 in the block", "block", "rope-from-1", """
-def multi_head(x, w, cache, layer, config):
-    q, k, v = project(x, w, config)
-    positions = np.arange(cache.length + 1, cache.length + len(x) + 1)
-    a = angles(positions, config.rope_theta, config.head_dim)
     keys, values = cache.write(layer, rotate(k, a), v)
     return attend(rotate(q, a), keys, values).reshape(len(x), -1) @ w["wo"].T
 """),
@@ -458,7 +450,7 @@ def multi_head(x, w, cache, layer, config):
     keys, values = cache.write(layer, rotate(k, a), v)
     return attend(rotate(q, a), keys, values).reshape(len(x), -1)
 """),
-    Mistake("heads put together in the wrong order", "block", "heads-not-transposed", """
+    Mistake("heads put together in the wrong order", "block", ("multi_head", "side by side"), """
 def multi_head(x, w, cache, layer, config):
     q, k, v = project(x, w, config)
     positions = np.arange(cache.length, cache.length + len(x))
@@ -467,7 +459,7 @@ def multi_head(x, w, cache, layer, config):
     heads = attend(rotate(q, a), keys, values)
     return heads.transpose(1, 0, 2).reshape(len(x), -1) @ w["wo"].T
 """),
-    Mistake("features before heads", "block", ("", "cut into heads"), """
+    Mistake("features before heads", "block", ("project", "cut into heads"), """
 def project(x, w, config):
     L, hd = len(x), config.head_dim
     q = (x @ w["wq"].T).reshape(L, hd, config.n_heads).transpose(0, 2, 1)
@@ -547,7 +539,7 @@ def forward(tokens, weights, config, cache=None):
     cache.advance(len(tokens))
     return rms_norm(x, weights["final_norm"], config.norm_eps) @ weights["lm_head"].T
 """),
-    Mistake("the gain of layer 0 for all", "model", ("", "resid_post"), """
+    Mistake("the weights of layer 0 for all", "model", "layer-first-repeated", """
 def forward(tokens, weights, config, cache=None):
     if cache is None:
         cache = KVCache(len(weights["layers"]), 99, config.n_kv_heads, config.head_dim)
