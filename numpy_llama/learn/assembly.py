@@ -1,7 +1,8 @@
 """The last two stages in our Llama: a learner's block, and a learner's whole model.
 
 They call functions of other stages themselves. Those calls are watched: what went in and came out
-are taps, so that the judge sees inside of the block.
+are taps, so that the judge can say where a wrong result comes from. Whether it is wrong, the
+result alone says: others may call in other ways.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..config import LlamaConfig
 from ..model import Llama
 from ..parameters import LayerWeights
-from ..taps import Tap, no_tap
+from ..taps import Tap, no_tap, tap_axes
 from .adapters import (
     Modules,
     with_attention,
@@ -50,12 +52,17 @@ def watch(module: ModuleType, name: str, look: Look) -> None:
     setattr(module, name, call)
 
 
-def watch_block(module: ModuleType, tap: Tap) -> None:
-    """Tap what the functions that a block calls get and give, the first time of each."""
+def watch_block(module: ModuleType, tap: Tap, L: int, config: LlamaConfig) -> None:
+    """Tap what the functions that a block calls get and give: the first time, if it is of all L.
+
+    A block may as well go token by token, or head by head; then there is nothing to see here.
+    """
     seen: set[str] = set()
+    sizes = config.axis_sizes | {"L": L}
 
     def once(name: str, array: Any) -> None:
-        if name not in seen and isinstance(array, np.ndarray) and array.dtype.kind == "f":
+        shape = tuple(sizes[axis] for axis in tap_axes(f"layers.0.{name}"))
+        if name not in seen and isinstance(array, np.ndarray) and array.shape == shape:
             seen.add(name)
             tap(name, array)
 
@@ -66,7 +73,7 @@ def watch_block(module: ModuleType, tap: Tap) -> None:
     def attended(given: tuple[Any, ...], result: Any) -> None:
         q, k = given[:2]
         once("q_rot", q)
-        once("k_rot", k[-len(q) :])
+        once("k_rot", k[-L:])
         once("heads", result)
 
     watch(module, "project", projected)
@@ -83,7 +90,7 @@ def with_block(modules: Modules) -> type[Llama]:
         def block(
             self, x: np.ndarray, layer: LayerWeights, R: np.ndarray, seen: Any, tap: Tap
         ) -> np.ndarray:
-            watch_block(module, tap)
+            watch_block(module, tap, len(x), self.config)
             block = checked(module, "block")
             x = block(x.shape, x, as_dict(layer), seen.cache, seen.index, self.config)
             tap("resid_post", x)
@@ -105,7 +112,8 @@ def with_model(modules: Modules) -> type[Llama]:
             self, tokens: Any, cache: Any, tap: Tap = no_tap
         ) -> np.ndarray:
             def blocked(given: tuple[Any, ...], result: Any) -> None:
-                tap(f"layers.{given[3]}.resid_post", result)
+                if np.shape(result) == (len(tokens), self.config.dim):
+                    tap(f"layers.{given[3]}.resid_post", result)
 
             watch(modules["model"], "block", blocked)
             before, shape = int(cache.length), (len(tokens), self.config.vocab_size)

@@ -3,6 +3,7 @@
 the learner's file → its examples → the whole model with it → what the judge says → Outcome
 """
 
+import fnmatch
 import functools
 import json
 import re
@@ -95,9 +96,16 @@ def faults_in(reports: Sequence[Report]) -> tuple[str, ...]:
     return best[0] if len(best) == 1 else best[0][:1] if best else ()
 
 
+def is_right(stage: Stage, report: Report) -> bool:
+    """Whether what the stage gives is right."""
+    fine = ("ok", "suspicious")
+    wrong = [tap.tap for tap in report.judged if tap.verdict not in fine]
+    return not any(fnmatch.filter(wrong, pattern) for pattern in stage.gives)
+
+
 def told_by(outcome: Outcome, reports: Sequence[Report]) -> Outcome:
     """The outcome with what the judge says: where, and which mistake."""
-    bad = [report for report in reports if report.summary != "passed"]
+    bad = [report for report in reports if not is_right(outcome.stage, report)]
     if not bad:
         return replace(outcome, notes=tuple({n: 0 for r in reports for n in r.notes}))
     outcome = replace(outcome, status="wrong", faults=faults_in(bad))

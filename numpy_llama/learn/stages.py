@@ -18,6 +18,7 @@ class Stage:
     functions: tuple[str, ...]  # and classes, in the order in which they are to be written
     cases: tuple[str, ...]  # of the conformance kit, on which the whole model is run
     needs: tuple[str, ...] = ()  # the stages that its file imports
+    gives: tuple[str, ...] = ("*",)  # the taps that decide whether it is right
 
     @property
     def file(self) -> str:
@@ -46,6 +47,7 @@ STAGES = (
         ("project", "multi_head", "block"),
         ("gqa", "head-dim", "chunks"),
         ("norm", "rope", "attention", "kv_cache", "feed_forward"),
+        ("*.resid_post", "logits"),
     ),
     Stage(
         "model",
@@ -53,6 +55,7 @@ STAGES = (
         ("forward",),
         ("gqa", "mqa-tied"),
         ("norm", "rope", "attention", "kv_cache", "feed_forward", "block"),
+        ("logits",),
     ),
 )
 NAMES = tuple(stage.name for stage in STAGES)

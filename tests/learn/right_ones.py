@@ -111,7 +111,9 @@ def attention_scores(q, k):
 
 
 def softmax(scores):
-    return np.apply_along_axis(lambda r: np.exp(r - r.max()) / np.exp(r - r.max()).sum(), -1, scores)
+    def row(r):
+        return np.exp(r - r.max()) / np.exp(r - r.max()).sum()
+    return np.apply_along_axis(row, -1, scores)
 
 
 def causal_mask(L, S):
@@ -181,7 +183,8 @@ def attend(q, k, v):
         "float32, in another memory order": """import numpy as np
 def attention_scores(q, k):
     q, k = np.asfortranarray(q, np.float32), np.asfortranarray(k, np.float32)
-    k = np.concatenate([k[:, [i]] for i in range(k.shape[1]) for _ in range(q.shape[1] // k.shape[1])], 1)
+    group = range(q.shape[1] // k.shape[1])
+    k = np.concatenate([k[:, [i]] for i in range(k.shape[1]) for _ in group], 1)
     return np.einsum("lhd,shd->hls", q, k) / np.float32(np.sqrt(q.shape[-1]))
 def softmax(scores):
     e = np.exp(scores - scores.max(-1, keepdims=True))
@@ -372,9 +375,8 @@ from feed_forward import feed_forward
 from norm import rms_norm
 from rope import angles, rotate
 def project(x, w, config):
-    return tuple(
-        np.array([(w[n] @ row).reshape(-1, config.head_dim) for row in x]) for n in ("wq", "wk", "wv")
-    )
+    hd = config.head_dim
+    return tuple(np.array([(w[n] @ r).reshape(-1, hd) for r in x]) for n in ("wq", "wk", "wv"))
 def multi_head(x, w, cache, layer, config):
     q, k, v = project(x, w, config)
     for i in range(len(x)):
@@ -410,7 +412,8 @@ def multi_head(x, w, cache, layer, config):
 def block(x, w, cache, layer, config):
     x = x.copy()
     x += multi_head(rms_norm(x, w["attn_norm"], config.norm_eps), w, cache, layer, config)
-    x += feed_forward(rms_norm(x, w["ffn_norm"], config.norm_eps), w["w_gate"], w["w_up"], w["w_down"])
+    x += feed_forward(rms_norm(x, w["ffn_norm"], config.norm_eps), w["w_gate"], w["w_up"],
+                      w["w_down"])
     return x
 """,
         "float32, a class for the layer": """import numpy as np
@@ -446,7 +449,8 @@ def block(x, w, cache, layer, config):
 from kv_cache import KVCache
 from norm import rms_norm
 def forward(tokens, weights, config, cache=None):
-    cache = cache or KVCache(len(weights["layers"]), len(tokens), config.n_kv_heads, config.head_dim)
+    n, c = len(weights["layers"]), config
+    cache = cache or KVCache(n, len(tokens), c.n_kv_heads, c.head_dim)
     x = weights["tok_embeddings"][list(tokens), :]
     i = 0
     while i < len(weights["layers"]):
@@ -513,7 +517,8 @@ def forward(tokens, weights, config, cache=None):
     x = np.take(weights["tok_embeddings"].astype(np.float32), tokens, axis=0)
     x = through(x, weights["layers"], cache, 0, config)
     cache.advance(len(tokens))
-    return np.asfortranarray(rms_norm(x, weights["final_norm"], config.norm_eps) @ weights["lm_head"].T)
+    x = rms_norm(x, weights["final_norm"], config.norm_eps)
+    return np.asfortranarray(x @ weights["lm_head"].T)
 """,
     },
 }  # fmt: skip
