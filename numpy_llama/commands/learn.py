@@ -3,14 +3,16 @@
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from .errors import exit_2_on_errors
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..learn.check import Outcome
@@ -135,14 +137,34 @@ def checked(
 ) -> "Iterator[tuple[str, list[Outcome]]]":
     """Each project's outcomes, in the order in which they were named; several at a time."""
     from ..learn.check import check_project
-
-    def check_one(project: Path) -> "list[Outcome]":
-        return list(check_project(project, stages, timeout))
+    from ..learn.stages import find_stage, with_needs
 
     named = projects or (Path("."),)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the work is done in processes of their own
+    names = [find_stage(name).name for name in stages]
+    total = len(named) * len([one for one in with_needs(names) if not names or one.name in names])
+    done: list[Outcome] = []
+    stopped = threading.Event()
+
+    with progress_bar("checking") as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def check_one(project: Path) -> "list[Outcome]":
+            outcomes = []
+            for outcome in check_project(project, names, timeout):
+                if stopped.is_set():
+                    break
+                outcomes.append(outcome)
+                done.append(outcome)
+            return outcomes
+
+        # The work is done in processes of their own: these threads wait for them.
+        waiting = [pool.submit(check_one, project) for project in named]
         try:
-            yield from zip(map(str, named), pool.map(check_one, named), strict=True)
-        except BaseException:
+            for project, result in zip(named, waiting, strict=True):
+                while not result.done():
+                    wait([result], timeout=0.2)
+                    progress(len(done), total)
+                yield str(project), result.result()
+        except BaseException:  # Ctrl-C, or a directory that is none
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -99,6 +99,8 @@ def faults_in(reports: Sequence[Report]) -> tuple[str, ...]:
 def is_right(stage: Stage, report: Report) -> bool:
     """Whether what the stage gives is right."""
     fine = ("ok", "suspicious")
+    if not any(tap.tap == "logits" for tap in report.judged):
+        return False
     wrong = [tap.tap for tap in report.judged if tap.verdict not in fine]
     return not any(fnmatch.filter(wrong, pattern) for pattern in stage.gives)
 
@@ -249,7 +251,7 @@ def check_project(
 ) -> Iterator[Outcome]:
     """Check the files of a project, each when it is asked for, in the order of the course.
 
-    chosen: the names of some stages only; what they build on is checked too, to know whether the
+    chosen: only the stages of these names; what they build on is checked too, to know whether the
     learner's can be used. Raises InputError for a directory that is not there, or no such stage.
     """
     project = Path(project).resolve()
@@ -260,5 +262,5 @@ def check_project(
         outcome = check_stage(stage, project, ours, seconds)
         if outcome.status != "right":
             ours.append(stage.name)
-        if not chosen or stage.name in [name.removesuffix(".py") for name in chosen]:
+        if not chosen or stage.name in chosen:
             yield outcome

@@ -2,15 +2,17 @@
 
 check.py starts it with a job, and finds in the job's folder: result.json, what the examples gave;
 NAME.npz, the taps of a case; where.txt, the line that was running when the process was ended.
-Printing is left to the learner.
+What is printed is the learner's.
 """
 
 import faulthandler
 import importlib.util
 import json
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -204,7 +206,8 @@ def judge(job: Mapping[str, Any], stage: Stage, project: Path, out: Path) -> dic
     if problem is not None and problem["status"] != "wrong":
         return {**found, **problem}
     try:
-        run_cases(stage, modules, job["cases"], out)
+        with open(os.devnull, "w") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):
+            run_cases(stage, modules, job["cases"], out)  # a run prints hundreds of times
     except BaseException as error:
         return {**found, **(problem or about_error(error, project, ""))}
     return {**found, **(problem or {"status": "ran"})}

@@ -31,7 +31,7 @@ Check what you have, as often as you like:
 - `a = x[..., 0::2]` and `x[:, None]` are NumPy's; https://numpy.org/doc/stable/user/basics.indexing.html
 - A function gives a new array and leaves what it was given as it is: `x = x + 1`, not `x += 1`.
 - Loops are fine. Short is better than fast, and right is better than short.
-- What you print is shown by `learn check`.
+- What you print while the small examples run is shown by `learn check`.
 
 The later files import the earlier ones. As long as one of yours is not right yet, `learn check`
 uses a right one in its place, and says so: a mistake is told once, where it is.
