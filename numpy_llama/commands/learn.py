@@ -15,7 +15,7 @@ from .errors import exit_2_on_errors
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..learn.check import Outcome
+    from ..learn.judge import Outcome
 
 directories = click.argument(
     "projects", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path)
@@ -51,8 +51,8 @@ def start(directory: Path) -> None:
 
     A directory that has something in it is left as it is.
     """
+    from ..learn.course.stages import STAGES
     from ..learn.project import start_project
-    from ..learn.stages import STAGES
 
     start_project(directory)
     click.echo(f"made {directory}: read its README.md, and begin with {STAGES[0].file}", err=True)
@@ -127,7 +127,7 @@ def solution(stage: str) -> None:
     llama-np learn solution rope > my-llama/rope.py
     """
     with exit_2_on_errors():
-        from ..learn.stages import find_stage
+        from ..learn.course.stages import find_stage
 
         click.echo(find_stage(stage).solution, nl=False)
 
@@ -137,7 +137,7 @@ def checked(
 ) -> "Iterator[tuple[str, list[Outcome]]]":
     """Each project's outcomes, in the order in which they were named; several at a time."""
     from ..learn.check import check_project
-    from ..learn.stages import find_stage, with_needs
+    from ..learn.course.stages import find_stage, with_needs
 
     named = projects or (Path("."),)
     names = [find_stage(name).name for name in stages]

@@ -3,7 +3,6 @@
 import numpy as np
 
 from ..golden.kit.cases import CASES, Case
-from ..golden.replay.schedule import Schedule
 from ..model import Llama
 from ..parameters import LayerWeights, Weights
 
@@ -29,8 +28,3 @@ def model_of(case: Case, dtype: str = "float32") -> Llama:
         tensors.get("lm_head", embeddings),
     )
     return Llama(case.config, weights)
-
-
-def as_written(schedule: Schedule) -> dict[str, list[int]]:
-    """A schedule for another process."""
-    return {"tokens": list(schedule.tokens), "steps": list(schedule.steps)}

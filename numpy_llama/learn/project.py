@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 from ..formats.storage.directory import new_directory
-from .stages import STAGES
+from .course.stages import STAGES
 
 EMPTY = "raise NotImplementedError"
 

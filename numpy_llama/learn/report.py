@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..golden.faults import CATALOGUE
-from .check import Outcome
-from .examples import Example
+from .course.examples import Example
+from .judge import Outcome
 
 VERSION = 1  # of the JSON
 HINTS = (1, 2, 3)  # where; which idea; the mend

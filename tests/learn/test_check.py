@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from numpy_llama.errors import InputError
-from numpy_llama.learn.check import Outcome, check_project, check_stage
+from numpy_llama.learn.check import check_project, check_stage
+from numpy_llama.learn.course.stages import find_stage
+from numpy_llama.learn.judge import Outcome
 from numpy_llama.learn.report import as_text
-from numpy_llama.learn.stages import find_stage
 
 NORM = find_stage("norm")
 BEGINNING = "import numpy as np\n\n\ndef rms(x, eps):\n"  # the body begins on line 5

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from numpy_llama.commands import main
-from numpy_llama.learn.stages import NAMES, STAGES, find_stage
+from numpy_llama.learn.course.stages import NAMES, STAGES, find_stage
 
 
 def run(*args):

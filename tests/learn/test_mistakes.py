@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from numpy_llama.learn.check import check_stage
+from numpy_llama.learn.course.stages import find_stage
 from numpy_llama.learn.report import as_text
-from numpy_llama.learn.stages import find_stage
 
 from .mistakes import MISTAKES, Mistake
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from numpy_llama.learn.check import check_project, check_stage
+from numpy_llama.learn.course.stages import STAGES, find_stage
 from numpy_llama.learn.project import start_project
 from numpy_llama.learn.report import as_text
-from numpy_llama.learn.stages import STAGES, find_stage
 
 from .right_ones import RIGHT
 

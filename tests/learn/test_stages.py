@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from numpy_llama.golden.faults import CATALOGUE
-from numpy_llama.learn.child import load, try_example
-from numpy_llama.learn.examples_assembly import EXAMPLES
-from numpy_llama.learn.lessons import ABOUT, LESSONS, about_tap
+from numpy_llama.learn.child.main import load
+from numpy_llama.learn.child.trial import try_example
+from numpy_llama.learn.course.examples_assembly import EXAMPLES
+from numpy_llama.learn.course.lessons import ABOUT, LESSONS, about_tap
+from numpy_llama.learn.course.stages import NAMES, SOLUTIONS, STAGES, with_needs
 from numpy_llama.learn.project import start_project, stub_of
-from numpy_llama.learn.stages import NAMES, SOLUTIONS, STAGES, with_needs
 from numpy_llama.taps import TAPS
 
 
@@ -125,7 +126,7 @@ def test_a_project_has_its_files(tmp_path: Path):
 
 
 def test_the_whole_model_of_the_solutions_is_ours(modules):
-    from numpy_llama.learn.assembly import as_dict
+    from numpy_llama.learn.child.assembly import as_dict
     from numpy_llama.learn.models import case_named, model_of
 
     case = case_named("gqa")

@@ -6,7 +6,7 @@ is the idea, its fix the mend.
 
 from collections.abc import Sequence
 
-from ..golden.faults import CATALOGUE
+from ...golden.faults import CATALOGUE
 
 POSITIONS = (
     "A token's position is how many tokens came before it in the whole text. With a cache, new "

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..config import LlamaConfig
-from ..model import Llama
-from ..parameters import LayerWeights
-from ..taps import Tap, no_tap, tap_axes
+from ...config import LlamaConfig
+from ...model import Llama
+from ...parameters import LayerWeights
+from ...taps import Tap, no_tap, tap_axes
 from .adapters import (
     Modules,
     with_attention,

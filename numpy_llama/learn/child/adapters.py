@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..kv_cache import LayerCache
-from ..model import Llama
-from ..parameters import LayerWeights, linear
-from ..taps import Tap, no_tap
+from ...kv_cache import LayerCache
+from ...model import Llama
+from ...parameters import LayerWeights, linear
+from ...taps import Tap, no_tap
 from .guard import NotRight, as_array, checked
 
 Modules = Mapping[str, ModuleType]
