@@ -53,7 +53,7 @@ def last_place(folder: Path, project: Path) -> tuple[int | None, str]:
     text = path.read_text("utf-8", "replace") if path.is_file() else ""
     for file, number in FRAME.findall(text):
         if Path(file).parent == project:
-            return int(number), line_in(Path(file), int(number))
+            return int(number), line_in(Path(file), int(number)).strip()
     return None, ""
 
 
@@ -106,7 +106,7 @@ def check_stage(
         except (OSError, ValueError):
             outcome = how_it_ended(ended, stage, project, folder, seconds)
         else:
-            outcome = told_by(read_result(raw, stage), judged(stage, folder))
+            outcome = told_by(read_result(raw, stage), judged(stage, folder), raw.get("lines", {}))
     return replace(with_hints(outcome), ours=used, printed=ended.printed)
 
 

@@ -2,7 +2,7 @@
 
 import fnmatch
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..golden.check import check
-from ..golden.compare.verdict import Report
+from ..golden.compare.verdict import Report, TapVerdict
 from ..golden.record.bundle import Bundle
 from ..golden.record.record import record
 from ..model import Llama
@@ -86,8 +86,11 @@ def is_right(stage: Stage, report: Report) -> bool:
     return not any(fnmatch.filter(wrong, pattern) for pattern in stage.gives)
 
 
-def told_by(outcome: Outcome, reports: Sequence[Report]) -> Outcome:
-    """The outcome with what the judge says: where, and which mistake."""
+def told_by(outcome: Outcome, reports: Sequence[Report], lines: Mapping[str, int]) -> Outcome:
+    """The outcome with what the judge says: where, and which mistake.
+
+    lines: where the functions begin.
+    """
     bad = [report for report in reports if not is_right(outcome.stage, report)]
     if not bad:
         return replace(outcome, notes=tuple({n: 0 for r in reports for n in r.notes}))
@@ -96,24 +99,26 @@ def told_by(outcome: Outcome, reports: Sequence[Report]) -> Outcome:
     if outcome.example is None and not outcome.sentence and first is not None:
         operation = bad[0].first_bad_operation
         tap = operation.tap if operation else first.tap
+        function = about_tap(tap, outcome.stage)[2]
         outcome = replace(
             outcome,
             tap=tap,
-            function=about_tap(tap, outcome.stage.functions)[2],
-            sentence=in_the_model(first.tap, first.first_bad_row, first.phase),
+            function=function,
+            line=lines.get(function),
+            sentence=in_the_model(function, first),
             got=numbers(first.got),
             expected=numbers(first.expected),
         )
     return outcome
 
 
-def in_the_model(tap: str, row: int | None, phase: str | None) -> str:
+def in_the_model(function: str, first: TapVerdict) -> str:
     """Where a run of the whole model is wrong first."""
-    says = f"the examples are right, but in the whole model {tap} is wrong"
-    if row is None:
-        return says
-    later = ", computed in a later forward pass, with the cache" if phase == "decode" else ""
-    return f"{says}, first for token {row}{later}"
+    says = f"the examples are right, but not the whole model: look at {function}. {first.tap} is "
+    if first.first_bad_row is None:
+        return f"{says}{first.verdict}"
+    later = ", in a later forward pass, with the cache" if first.phase == "decode" else ""
+    return f"{says}wrong, first for token {first.first_bad_row}{later}"
 
 
 def numbers(values: Sequence[float]) -> str:
@@ -135,6 +140,6 @@ def with_hints(outcome: Outcome) -> Outcome:
     if outcome.example is not None:
         return replace(outcome, idea=outcome.example.idea, mend=outcome.example.mend)
     if outcome.tap:
-        idea, mend, _ = about_tap(outcome.tap, outcome.stage.functions)
+        idea, mend, _ = about_tap(outcome.tap, outcome.stage)
         return replace(outcome, idea=idea, mend=mend)
     return outcome

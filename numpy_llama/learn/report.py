@@ -108,7 +108,7 @@ def notes(outcome: Outcome) -> list[str]:
 
 def about(outcome: Outcome, hint: int) -> list[str]:
     """What is wrong with one stage, and the hints that were asked for."""
-    lines = ["", f"{outcome.stage.title}: {place(outcome)}"]
+    lines = ["", place(outcome)]
     if outcome.source:
         lines.append(f"    {outcome.source}")
     if outcome.sentence:
@@ -127,7 +127,7 @@ def as_text(outcomes: Sequence[Outcome], hint: int = 1) -> str:
         if outcome.status in ("wrong", "error", "stopped"):
             lines += about(outcome, hint)
         elif notes(outcome):
-            lines += ["", outcome.stage.title, *notes(outcome)]
+            lines += ["", outcome.stage.file, *notes(outcome)]
     return "\n".join([*lines, "", closing(outcomes)])
 
 

@@ -113,8 +113,10 @@ def test_every_tap_that_a_learner_makes_has_an_idea():
     for stage in STAGES:
         for tap in TAPS:
             if tap.rpartition(".")[2] in ABOUT or tap.endswith("norm"):
-                idea, mend, function = about_tap(tap.format(i=0), stage.functions)
+                idea, mend, function = about_tap(tap.format(i=0), stage)
                 assert idea and mend and function in stage.functions
+    assert about_tap("layers.2.q_rot", STAGES[1])[2] == "rotate"
+    assert about_tap("layers.2.q_rot", STAGES[5])[2] == "multi_head"
 
 
 def test_a_project_has_its_files(tmp_path: Path):

@@ -4,9 +4,8 @@ Only where the catalogue's own words are for those who know the matter. Of the o
 is the idea, its fix the mend.
 """
 
-from collections.abc import Sequence
-
 from ...golden.faults import CATALOGUE
+from .stages import Stage
 
 POSITIONS = (
     "A token's position is how many tokens came before it in the whole text. With a cache, new "
@@ -167,74 +166,100 @@ LESSONS: dict[str, tuple[str, str]] = {
     ),
 }
 
-PAST = (
-    "A head is the average of the values that the query may see, the past included, weighted by "
-    "the softmax of its scores. If the first forward pass is right and later ones are not, look at "
-    "the cache: keys are rotated before they are written, new tokens stand behind the old ones, "
-    "and positions go on where they were.",
-    "keys, values = cache.write(layer, rotate(k, angle), v), with positions from cache.length on",
-)
-
-# Where no mistake is known that gives these values: what the wrong step is about, by its tap; and
-# the functions that make it, of which the first that the stage has is told.
-About = tuple[str, str, tuple[str, ...]]
+# Where no mistake is known that gives these values: what the wrong step is about, by its tap, or by
+# a stage and its tap; and the function that makes it.
+About = tuple[str, str, str]
 PROJECTED = (
     "Queries, keys and values are x times their matrix, cut into heads: the first hd numbers are "
     "head 0, the next hd head 1.",
     '(x @ w["wq"].T).reshape(len(x), n_heads, head_dim); of keys and values with n_kv_heads',
-    ("project",),
+    "project",
 )
-TURNED = (
-    "Each pair of a query or key is turned by its position times its frequency.",
-    "rotate(q, angle) and rotate(k, angle), with angle of the positions from cache.length on",
-    ("rotate", "multi_head"),
+ROTATED = (
+    "Each token has angles of its own, the same in all of its heads; and each pair has its own.",
+    "a * cos - b * sin and a * sin + b * cos, with cos and sin of np.cos(angle)[:, None]",
+    "rotate",
+)
+PLACED = (
+    "Queries and keys are turned by the positions of their tokens: with a cache, new tokens do "
+    "not begin at 0.",
+    "angles(positions, …) with positions from cache.length on; then rotate(q, …), rotate(k, …)",
+    "multi_head",
+)
+STORED = (
+    "A query looks at all keys and values so far, in their order: those of the past, as they were "
+    "written, then the new ones; of this layer.",
+    "self.k[layer, self.length : end] = k; return self.k[layer, :end]; the same for v",
+    "KVCache",
+)
+OTHER = (
+    "Read the docstring once more, line by line, and compare: what is given, what is returned.",
+    "`llama-np learn solution` shows a right file",
+    "",
 )
 ABOUT: dict[str, About] = {
     "rms": (
         "The size of a token: the root of the mean of the squares, with eps inside the root.",
         "np.sqrt(np.mean(x * x, axis=-1) + eps)",
-        ("rms",),
+        "rms",
     ),
     "norm": (
         "A norm divides each token by its size, and multiplies each feature by its gain.",
         "x / rms(x, eps)[:, None] * gain",
-        ("rms_norm",),
+        "rms_norm",
     ),
-    "q": PROJECTED,
-    "k": PROJECTED,
-    "v": PROJECTED,
-    "q_rot": TURNED,
-    "k_rot": TURNED,
+    "block.q": PROJECTED,
+    "block.k": PROJECTED,
+    "block.v": PROJECTED,
+    "rope.q_rot": ROTATED,
+    "rope.k_rot": ROTATED,
+    "block.q_rot": PLACED,
+    "block.k_rot": PLACED,
     "scores": (
         "A score is a query times a key of its group, divided by √hd.",
         'np.einsum("lhd,shd->hls", q, k.repeat(H // K, axis=1)) / np.sqrt(hd)',
-        ("attention_scores",),
+        "attention_scores",
     ),
-    "heads": (*PAST, ("attend", "KVCache", "multi_head")),
+    "heads": (
+        "A head is the average of the values that the query may see, weighted by the softmax of "
+        "its scores: over the keys, in each row by itself.",
+        "mask the scores with -np.inf, softmax over the last axis, then times v",
+        "attend",
+    ),
+    "kv_cache.scores": STORED,
+    "kv_cache.heads": STORED,
+    "block.heads": (
+        "A query looks at all keys and values so far. If the first forward pass is right and later "
+        "ones are not, look at the cache: keys are rotated before they are written, and positions "
+        "go on where they were.",
+        "keys, values = cache.write(layer, rotate(k, angle), v), then attend(rotate(q, angle), "
+        "keys, values)",
+        "multi_head",
+    ),
     "attn_out": (
         "The heads of a token are put side by side, head 0 first, and multiplied by wo. Tokens "
         "stay on the first axis.",
         'heads.reshape(len(x), -1) @ w["wo"].T, with heads (L, H, hd) as `attend` gives them',
-        ("multi_head",),
+        "multi_head",
     ),
-    "swiglu": ("swish(gate) · up, feature by feature.", "swish(gate) * up", ("swiglu",)),
+    "swiglu": ("swish(gate) · up, feature by feature.", "swish(gate) * up", "swiglu"),
     "ffn_out": (
         "x goes through w_gate and through w_up; swish is of what came through w_gate. What "
         "`swiglu` gives goes through w_down.",
         "swiglu(x @ w_gate.T, x @ w_up.T) @ w_down.T",
-        ("feed_forward", "block"),
+        "feed_forward",
     ),
     "resid_post": (
         "x plus attention of its norm; then plus feed-forward of the norm of that. Each layer has "
         "weights of its own, and they come in order.",
         "x = x + multi_head(rms_norm(x, …), …), then x = x + feed_forward(rms_norm(x, …), …)",
-        ("block",),
+        "block",
     ),
     "logits": (
         "After all layers, each with its own weights: one more norm, with final_norm, then "
         "lm_head. With a cache, only the new tokens are computed.",
         'rms_norm(x, weights["final_norm"], config.norm_eps) @ weights["lm_head"].T',
-        (),
+        "forward",
     ),
 }
 
@@ -245,8 +270,9 @@ def lesson_of(fault: str) -> tuple[str, str]:
     return LESSONS.get(fault, (known.sentence, known.fix))
 
 
-def about_tap(tap: str, functions: Sequence[str]) -> tuple[str, str, str]:
-    """The idea and the mend of a tap, and which of a stage's functions makes it."""
+def about_tap(tap: str, stage: Stage) -> About:
+    """The idea and the mend of a tap in a stage, and which of its functions to look at."""
     part = tap.rpartition(".")[2]
-    idea, mend, makers = ABOUT["norm" if part.endswith("norm") else part]
-    return idea, mend, next((name for name in makers if name in functions), functions[-1])
+    part = "norm" if part.endswith("norm") else part
+    idea, mend, function = ABOUT.get(f"{stage.name}.{part}") or ABOUT.get(part, OTHER)
+    return idea, mend, function if function in stage.functions else stage.functions[-1]
