@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,14 +86,14 @@ def check(
     with exit_2_on_errors():
         from ..learn import report
 
-        found = []
-        for name, outcomes in checked(projects, stages, timeout):
-            found.append((name, outcomes))
-            if not as_json:
-                text = report.as_text(outcomes, hint)
-                click.echo(f"{name}\n{text}\n" if len(projects) > 1 else text)
+        found = check_all(projects, stages, timeout)
         if as_json:
             print(json.dumps(report.as_json(found), indent=1))
+        else:
+            texts = [report.as_text(outcomes, hint) for _, outcomes in found]
+            if len(found) > 1:
+                texts = [f"{name}\n{text}" for (name, _), text in zip(found, texts, strict=True)]
+            click.echo("\n\n".join(texts))
     sys.exit(0 if all(o.status == "right" for _, outcomes in found for o in outcomes) else 1)
 
 
@@ -113,7 +113,7 @@ def progress(projects: tuple[Path, ...], timeout: float) -> None:
         from ..learn.report import progress_line
 
         width = max((len(str(project)) for project in projects), default=1)
-        for name, outcomes in checked(projects, (), timeout):
+        for name, outcomes in check_all(projects, (), timeout):
             click.echo(progress_line(name, width, outcomes))
 
 
@@ -132,39 +132,39 @@ def solution(stage: str) -> None:
         click.echo(find_stage(stage).solution, nl=False)
 
 
-def checked(
+def check_all(
     projects: Sequence[Path], stages: Sequence[str], timeout: float
-) -> "Iterator[tuple[str, list[Outcome]]]":
-    """Each project's outcomes, in the order in which they were named; several at a time."""
+) -> "list[tuple[str, list[Outcome]]]":
+    """Each project with its outcomes, in the order in which they were named."""
     from ..learn.check import check_project
     from ..learn.course.stages import find_stage, with_needs
 
     named = projects or (Path("."),)
     names = [find_stage(name).name for name in stages]
-    total = len(named) * len([one for one in with_needs(names) if not names or one.name in names])
+    total = len(named) * (len(set(names)) or len(with_needs([])))
     done: list[Outcome] = []
     stopped = threading.Event()
 
+    def check_one(project: Path) -> "list[Outcome]":
+        outcomes = []
+        for outcome in check_project(project, names, timeout):
+            if stopped.is_set():
+                break
+            outcomes.append(outcome)
+            done.append(outcome)
+        return outcomes
+
+    # The work is done in processes of their own: these threads wait for them.
     with progress_bar("checking") as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-
-        def check_one(project: Path) -> "list[Outcome]":
-            outcomes = []
-            for outcome in check_project(project, names, timeout):
-                if stopped.is_set():
-                    break
-                outcomes.append(outcome)
-                done.append(outcome)
-            return outcomes
-
-        # The work is done in processes of their own: these threads wait for them.
         waiting = [pool.submit(check_one, project) for project in named]
         try:
-            for project, result in zip(named, waiting, strict=True):
+            for result in waiting:
                 while not result.done():
                     wait([result], timeout=0.2)
                     progress(len(done), total)
-                yield str(project), result.result()
-        except BaseException:  # Ctrl-C, or a directory that is none
+                result.result()  # a directory that is none ends all
+        except BaseException:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return [(str(one), result.result()) for one, result in zip(named, waiting, strict=True)]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..golden.faults import CATALOGUE
+from ..wording import listed
 from .course.examples import Example
 from .judge import Outcome
 
@@ -12,7 +13,7 @@ VERSION = 1  # of the JSON
 HINTS = (1, 2, 3)  # where; which idea; the mend
 MARKS = {"right": "✓", "wrong": "✗", "error": "!", "stopped": "!"}  # of others a dot
 PRINTED = 8  # lines of what a learner's code printed
-WIDTH = 92
+WIDTH = 79
 
 
 def mark(outcome: Outcome) -> str:
@@ -37,7 +38,7 @@ def stage_line(outcome: Outcome) -> str:
     """One stage in one line."""
     function = outcome.function if outcome.status != "right" else ""
     line = f"{mark(outcome)} {outcome.stage.name:<13} {outcome.status:<12} {function}".rstrip()
-    used = f"  (with our {', '.join(outcome.ours)})" if outcome.ours else ""
+    used = f"  (with our {listed(outcome.ours, most=2)})" if outcome.ours else ""
     return line + (used if outcome.status != "not started" else "")
 
 
