@@ -42,6 +42,12 @@ def test_of_nested_calls_the_innermost_line_of_the_learners_files_is_shown(tmp_p
     assert "NameError" in outcome.sentence
 
 
+def test_an_error_within_numpy_shows_the_line_that_called_it(tmp_path):
+    outcome = outcome_of(tmp_path, "    eps = 0\n    return np.linalg.inv(np.zeros((2, 2)))")
+    assert outcome.status == "error" and outcome.sentence.startswith("LinAlgError")
+    assert (outcome.line, outcome.source) == (6, "return np.linalg.inv(np.zeros((2, 2)))")
+
+
 def test_a_file_that_python_cannot_read(tmp_path):
     outcome = outcome_of(tmp_path, "    return np.sqrt((x * x).mean(-1) + eps")
     assert outcome.status == "error" and outcome.sentence.startswith("SyntaxError")
@@ -148,13 +154,14 @@ def test_a_wrong_value_that_no_example_shows_is_found_in_the_model(tmp_path):
 
 
 def test_a_learners_file_does_not_stand_for_pythons(tmp_path):
-    (tmp_path / "random.py").write_text("raise RuntimeError('mine')\n")
-    (tmp_path / "json.py").write_text("raise RuntimeError('mine')\n")
-    (tmp_path / "norm.py").write_text(NORM.solution + "\nimport random, json\n")
+    (tmp_path / "colorsys.py").write_text("raise RuntimeError('mine')\n")
+    (tmp_path / "calendar.py").write_text("raise RuntimeError('mine')\n")
+    (tmp_path / "norm.py").write_text(NORM.solution + "\nimport colorsys, calendar\n")
     assert check_stage(NORM, tmp_path).status == "right"
 
 
-def test_a_check_leaves_the_project_as_it_was(tmp_path):
+def test_a_check_leaves_the_project_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     (tmp_path / "norm.py").write_text(NORM.solution)
     check_stage(NORM, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["norm.py"]

@@ -42,10 +42,12 @@ def test_a_whole_project_uses_nothing_of_ours(tmp_path: Path) -> None:
     """Stages written in different ways, put together."""
     for stage in STAGES:
         text = list(RIGHT[stage.name].values())[1]
-        (tmp_path / stage.file).write_text(text, encoding="utf-8")
+        mine = f"{text}\nprint('my', __name__)\n"
+        (tmp_path / stage.file).write_text(mine, encoding="utf-8")
     outcomes = list(check_project(tmp_path))
     assert [outcome.status for outcome in outcomes] == ["right"] * len(STAGES)
     assert not any(outcome.ours for outcome in outcomes)
+    assert all(f"my {stage.name}" in outcomes[-1].printed for stage in STAGES)
 
 
 def test_ours_stand_in_where_an_earlier_stage_is_wrong(tmp_path: Path) -> None:
