@@ -196,3 +196,17 @@ def test_the_text_of_results_can_be_read_by_any_json(tmp_path):
     assert outcome.status == "wrong"
     text = json.dumps(as_json([("mine", [outcome])]), allow_nan=False)
     assert json.loads(text)["projects"][0]["stages"][0]["got"] == "[nan]"
+
+
+def test_what_is_unusual_and_harmless_is_right_with_a_note(tmp_path):
+    """Positions counted from 1: every score is the same, for only distances count."""
+    stage = find_stage("block")
+    text = stage.solution.replace(
+        "np.arange(cache.length, cache.length + len(x))",
+        "np.arange(cache.length, cache.length + len(x)) + 1",
+    )
+    assert text != stage.solution
+    (tmp_path / stage.file).write_text(text, encoding="utf-8")
+    outcome = check_stage(stage, tmp_path, ours=stage.needs)
+    assert outcome.status == "right"
+    assert "rope-from-1" in as_text([outcome])
