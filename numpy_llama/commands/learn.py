@@ -5,7 +5,6 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,6 +135,8 @@ def check_all(
     projects: Sequence[Path], stages: Sequence[str], timeout: float
 ) -> "list[tuple[str, list[Outcome]]]":
     """Each project with its outcomes, in the order in which they were named."""
+    from concurrent.futures import ThreadPoolExecutor, wait
+
     from ..learn.check import check_project
     from ..learn.course.stages import find_stage, with_needs
 

@@ -13,6 +13,7 @@ VERSION = 1  # of the JSON
 HINTS = (1, 2, 3)  # where; which idea; the mend
 MARKS = {"right": "✓", "wrong": "✗", "error": "!", "stopped": "!"}  # of others a dot
 PRINTED = 8  # lines of what a learner's code printed
+LONGEST = 200  # characters of each
 WIDTH = 79
 
 
@@ -59,9 +60,8 @@ def about_example(example: Example, outcome: Outcome) -> list[str]:
     lines = [f"    {line}" for line in (*example.setup, example.call)]
     if outcome.got:
         lines += labelled("got", outcome.got)
-    expected = outcome.expected or ""
-    if expected:
-        lines += labelled("expected", expected)
+    if outcome.expected:
+        lines += labelled("expected", outcome.expected)
     return [*lines, *wrapped("because", example.why)] if outcome.got else lines
 
 
@@ -80,7 +80,7 @@ def named(outcome: Outcome) -> str:
 
 
 def hints(outcome: Outcome, hint: int) -> list[str]:
-    """The second and the third hint, as far as they were asked for; and how there is more."""
+    """The second and the third hint, as far as asked for; and how more is to be had."""
     lines = []
     if hint >= 2 and outcome.idea:
         lines += wrapped("idea", outcome.idea)
@@ -96,7 +96,7 @@ def hints(outcome: Outcome, hint: int) -> list[str]:
 def printed_lines(outcome: Outcome) -> list[str]:
     """The end of what a learner's code printed, safe to show."""
     lines = ["".join(c if c.isprintable() else "?" for c in s) for s in outcome.printed.split("\n")]
-    lines = [line for line in lines if line.strip()]
+    lines = [line[:LONGEST] for line in lines if line.strip()]
     more = ["    …"] if len(lines) > PRINTED else []
     return ["  it printed", *more, *(f"    {s}" for s in lines[-PRINTED:])] if lines else []
 
