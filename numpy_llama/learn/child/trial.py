@@ -14,13 +14,14 @@ from .guard import as_array
 
 SHOWN = 24  # numbers of an array
 WIDTH = 76
+TINY = 1e-9  # shown as 0: the cosine of a right angle is 6e-17
 
 
 def shown(array: np.ndarray) -> str:
     """A small array as a learner would write it; of a large one the shape."""
     if array.size > SHOWN:
         return f"an array of shape {array.shape}"
-    digits = {"all": lambda v: f"{float(v) + 0.0:.5g}"}
+    digits = {"all": lambda v: f"{0.0 if abs(v) < TINY else float(v):.5g}"}
     text = np.array2string(array, separator=", ", formatter=digits)  # type: ignore[arg-type]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines) if sum(map(len, lines)) < WIDTH else "\n".join(lines)
