@@ -11,6 +11,7 @@ import numpy as np
 
 from ..golden.check import check
 from ..golden.compare.verdict import Report, TapVerdict
+from ..golden.faults import CATALOGUE
 from ..golden.record.bundle import Bundle
 from ..golden.record.record import record
 from ..model import Llama
@@ -68,7 +69,7 @@ def judged(stage: Stage, folder: Path) -> list[Report]:
 def faults_in(reports: Sequence[Report]) -> tuple[str, ...]:
     """The mistakes that explain what diverged: of several cases, those that explain most."""
     found = [
-        {suspect.faults for suspect in report.diagnosis.suspects}
+        {one.faults for one in report.diagnosis.suspects if CATALOGUE.keys() >= set(one.faults)}
         for report in reports
         if report.diagnosis and report.diagnosis.suspects
     ]
@@ -79,6 +80,8 @@ def faults_in(reports: Sequence[Report]) -> tuple[str, ...]:
 
 def is_right(stage: Stage, report: Report) -> bool:
     """Whether what the stage gives is right."""
+    if report.summary == "passed":
+        return True
     fine = ("ok", "suspicious")
     if not any(tap.tap == "logits" for tap in report.judged):
         return False
