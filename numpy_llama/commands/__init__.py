@@ -18,6 +18,7 @@ from .golden import golden
 from .golden_diff import diff
 from .golden_kit import kit, run
 from .info import info
+from .learn import learn
 from .logits import logits
 from .models import models
 from .pull import pull
@@ -54,11 +55,12 @@ def main() -> None:
     llama-np chat                          converse
     llama-np info smollm2-135m             what a model is, and what it needs
     llama-np golden check GOLDEN DUMP      whether another Llama is right
+    llama-np learn start my-llama          write a Llama yourself, and have it checked
     """
 
 
 for command in (
-    generate, chat, batch, logits, score, tokenize, info, convert, pull, models, golden,
+    generate, chat, batch, logits, score, tokenize, info, convert, pull, models, golden, learn,
 ):  # fmt: skip
     main.add_command(command)
 
