@@ -20,6 +20,7 @@ from .info import info
 from .logits import logits
 from .pull import pull
 from .tokenize import tokenize
+from .trace import trace
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
@@ -49,7 +50,7 @@ def main() -> None:
     """
 
 
-for command in (generate, chat, logits, tokenize, info, convert, pull, golden):
+for command in (generate, chat, logits, tokenize, trace, info, convert, pull, golden):
     main.add_command(command)
 
 for command in (kit, run, diff):
