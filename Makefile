@@ -9,7 +9,7 @@ VOCABULARIES := llama-models==0.3.0 mistral-common==1.13.1
 
 # What needs neither a real model nor another implementation, nor a network; in processes of one
 # thread each, as many as there are cores, but not so many that they wait for each other.
-TESTS := -m "not oracle and not smollm2 and not gpu and not package"
+TESTS := -m "not oracle and not smollm2 and not gpu and not package and not browser"
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 # For each save: the mathematics, and one look into the formats, the chat and the judge.
@@ -23,7 +23,7 @@ MACHINE := tests/golden tests/test_model.py tests/test_attention.py tests/test_d
   tests/test_smollm2.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run model quick test check lint types oracle threads kernels package bench \
+.PHONY: help run model quick test check lint types oracle threads kernels package browser bench \
   bench-peers audit figures gpu fuzz kills format clean
 
 help: ## list the targets
@@ -61,6 +61,10 @@ kernels: .venv/test model ## the same tests, and recorded bits, with each kernel
 
 package: .venv/test ## build the wheel and the sdist, and try both as a stranger would
 	$(BIN)/python -m pytest -m package tests/packaging
+
+# Root may install Chromium; without it, or without npm, the tests skip and say so.
+browser: .venv/browser ## open our pages in Chromium: what they show, keys, widths, accessibility
+	$(BIN)/python -m pytest -m browser $(PARALLEL) tests/browser
 
 bench: .venv/run model ## speed and memory against the bare matrix products, in one run
 	$(BIN)/python -m benchmarks.speed
@@ -133,3 +137,13 @@ clean: ## remove what the targets above made, except models
 .venv/learn: .venv/run
 	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf,learn]"
 	@touch $@
+
+AXE := tests/browser/node_modules
+.venv/browser: .venv/test tests/browser/package.json
+	@command -v chromedriver >/dev/null || [ "$$(id -u)" != 0 ] || \
+	  { echo "installing Debian's chromium …" >&2; apt-get -qq update && \
+	    apt-get -qq install -y chromium chromium-driver >/dev/null; } || true
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[browser]" || true
+	@command -v npm >/dev/null && npm install --prefix tests/browser --no-package-lock --no-audit \
+	  --no-fund --silent || echo "no axe-core: its tests will skip" >&2
+	@command -v chromedriver >/dev/null && [ -d $(AXE) ] && touch $@ || true

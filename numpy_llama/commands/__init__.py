@@ -25,6 +25,7 @@ from .pull import pull
 from .score import score
 from .terminal import harmless_streams
 from .tokenize import tokenize
+from .trace import trace
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
@@ -60,7 +61,8 @@ def main() -> None:
 
 
 for command in (
-    generate, chat, batch, logits, score, tokenize, info, convert, pull, models, golden, learn,
+    generate, chat, batch, logits, score, tokenize, trace, learn, info, convert, pull, models,
+    golden,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -92,6 +92,7 @@ def test_the_wheel_has_the_package_and_nothing_else(built: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"numpy_llama"}
     ours = {str(p.relative_to(ROOT)) for p in (ROOT / "numpy_llama").rglob("*.py")}
+    ours |= {str(p.relative_to(ROOT)) for p in (ROOT / "numpy_llama/show/front").iterdir()}
     assert ours | {"numpy_llama/py.typed", "numpy_llama/sources.toml"} <= set(names)
     assert [name for name in names if name.endswith("llama_tap.h")]
 

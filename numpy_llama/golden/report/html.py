@@ -7,6 +7,7 @@ many floors it is off. The first wrong operation is marked. Last, all numbers, a
 from collections.abc import Iterable
 from html import escape
 
+from ...look import document
 from ...taps import TAPS
 from ..compare.verdict import Diagnosis, Report, Suspect, TapVerdict
 from ..faults import KNOWN
@@ -200,13 +201,7 @@ def as_html(report: Report, bundle: Bundle, candidate: str) -> str:
     """The report of the candidate of this name as a page."""
     of = f"{candidate} against {bundle.source or 'a model without a name'}"
     where = "".join(f"<p>{escape(line)}.</p>" for line in operation(report))
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(report.summary)}: {escape(candidate)}</title>
-<style>{STYLE}</style>
-<main>
+    body = f"""<main>
 <h1 class="{report.summary}">{escape(headline(report))}</h1>
 <p class="soft">{escape(of)}, weights {escape(bundle.weights_sha256[:12])}…,
 {len(bundle.schedule.tokens)} tokens of which {bundle.schedule.prompt} are the prompt.</p>
@@ -222,6 +217,5 @@ taps downwards in causal order, layers to the right. The scale of the colours is
 {tap_list(report)}
 <h2>The report as text</h2>
 <pre tabindex="0">{escape(as_text(report))}</pre>
-</main>
-</html>
-"""
+</main>"""
+    return document(f"{report.summary}: {candidate}", STYLE, body)
