@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import numpy_llama.loading.weights
 from numpy_llama import Llama, load_model, load_tokenizer
+from numpy_llama.choices import THREAD_VARIABLES
 from numpy_llama.commands import main
 from numpy_llama.commands.errors import CannotJudge, one_sentence
 from numpy_llama.errors import InputError
@@ -481,6 +482,32 @@ def test_threads_are_set_before_numpy_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "1", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("size", "environment", "threads"),
+    [(1000, {}, "1"), (17 << 20, {}, None), (1000, {"OMP_NUM_THREADS": "3"}, None), (0, {}, None)],
+)
+def test_a_small_model_has_one_thread_unless_the_user_says_another(
+    tmp_path, size, environment, threads
+):
+    """Its products are over sooner than a second thread has begun."""
+    (tmp_path / "model.safetensors").write_bytes(bytes(size))
+    (tmp_path / "notes.txt").write_bytes(bytes(99))
+    code = (
+        "import sys, os; from numpy_llama.commands import main\n"
+        "try: main(['generate', 'a', '-m', sys.argv[1]])\n"
+        "except SystemExit: print(os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+    )
+    inherited = {k: v for k, v in os.environ.items() if k not in THREAD_VARIABLES}
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=inherited | environment,
+    )
+    assert done.stdout.splitlines()[-1] == str(threads), done.stderr
 
 
 # ------------------------------------------------------------------ errors as sentences

@@ -1,6 +1,6 @@
 """Options and habits that several commands share."""
 
-import os
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..choices import DEVICES, DTYPES, THREAD_VARIABLES
-from ..errors import InputError
+from ..choices import DEVICES, DTYPES
+from ..errors import InputError, LlamaError
 from .progress import Passing
 from .streams import read_prompt as read_prompt  # with the options, for the commands
+from .threads import set_threads, suit
 
 if TYPE_CHECKING:
     from ..completion import Options
@@ -28,10 +29,20 @@ def check_positions(ctx: click.Context, param: click.Parameter, value: int | Non
     return value
 
 
+def suit_threads(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """One thread for a small model; what is wrong with the model is said when it is opened."""
+    from ..store.find import find_model
+
+    with contextlib.suppress(LlamaError, OSError):
+        suit(find_model(value))
+    return value
+
+
 model_option = click.option(
     "-m",
     "--model",
     envvar="LLAMA_NP_MODEL",
+    callback=suit_threads,
     metavar="MODEL",
     help="A Hugging Face directory, a GGUF file, the name of a model in weights/, or ORG/NAME of "
     "one in the cache of the Hugging Face Hub. "
@@ -81,10 +92,10 @@ chat_template_option = click.option(
 )
 
 
-def set_threads(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
-    """Tell the BLAS how many threads to use, before NumPy loads it."""
+def threads_callback(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    """Before NumPy is imported, which reads the number once."""
     if value is not None:
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(value)))
+        set_threads(value)
 
 
 threads_option = click.option(
@@ -93,8 +104,8 @@ threads_option = click.option(
     metavar="N",
     is_eager=True,
     expose_value=False,
-    callback=set_threads,
-    help="Threads of the linear algebra. Default: one for each core.",
+    callback=threads_callback,
+    help="Threads of the linear algebra. Default: one for each core; one for a small model.",
 )
 
 

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .threads import in_use
+
 if TYPE_CHECKING:
     from ..completion import Completion
 
@@ -22,6 +24,7 @@ class Stats:
     generated_tokens: int
     generation_tokens_per_second: float
     peak_memory_bytes: int
+    threads: int  # of the linear algebra
     finish_reason: str | None  # stop, length or context; None where it was interrupted
 
     def line(self) -> str:
@@ -32,7 +35,8 @@ class Stats:
             f"first token after {self.time_to_first_token:.2f} s | "
             f"generation {self.generated_tokens} tokens, "
             f"{self.generation_tokens_per_second:.1f} tokens/s | "
-            f"peak memory {self.peak_memory_bytes / 2**20:.0f} MiB | seed {self.seed} | "
+            f"peak memory {self.peak_memory_bytes / 2**20:.0f} MiB | "
+            f"{self.threads} thread{'s' * (self.threads > 1)} | seed {self.seed} | "
             f"finish {self.finish_reason or 'interrupted'}"
         )
 
@@ -61,6 +65,7 @@ def stats_of(model: str, load_seconds: float, completion: "Completion") -> Stats
         generated_tokens=len(times),
         generation_tokens_per_second=(len(times) - 1) / (times[-1] - first) if times[1:] else 0.0,
         peak_memory_bytes=peak_memory(),
+        threads=in_use(),
         finish_reason=completion.finish_reason,
     )
 
