@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MissingExtraError
-from .verify import COMMIT, check_fetched, guarded, listed
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 # No *.bin and no *.pth, which hold the same weights again, nor consolidated.safetensors, likewise.
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
@@ -193,6 +193,8 @@ def pull(
         import huggingface_hub
     except ImportError:
         raise MissingExtraError("huggingface_hub", f"pulling {name}") from None
+    from .verify import check_fetched, guarded, listed  # these load NumPy: a look-up does not
+
     try:
         with guarded():
             info = huggingface_hub.HfApi(endpoint=endpoint).model_info(
