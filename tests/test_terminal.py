@@ -125,6 +125,8 @@ COMMANDS: dict[str, list[str]] = {
     "golden diff": ["golden", "diff", "{evil}/named.safetensors", "{evil}/logits.npy"],
     "golden run": ["golden", "run", "--kit", "{evil}/none", "--command", "x {model}"],
     "golden header": ["golden", "header", "-o", "{evil}/none/llama_tap.h"],
+    "trace": ["trace", EVIL, "-n", "1", "-m", "{evil}/model", "-o", "{evil}/none/x.html"],
+    "learn start": ["learn", "start", "{evil}/model"],
     "a wrong option": ["generate", "a", "--dtype", EVIL],
 }  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ..choices import TASKS
-from .executors import dask_executor
+from .executors import dask_executor, dask_option
 from .help import Command
 from .options import (
     chat_template_option,
@@ -27,6 +28,7 @@ from .terminal import beneath
 if TYPE_CHECKING:
     from ..batch.answers import Answer
     from ..batch.requests import Request
+    from ..batch.results import Kept
 
 
 class Telling:
@@ -100,9 +102,7 @@ def read_requests(
     help="Prompts that share each pass over the weights, in one process: quicker, and equal but "
     "for rounding. Default: 16 for a streamed model, else 1.",
 )
-@click.option(
-    "--dask", metavar="ADDRESS", help="Workers of this Dask scheduler, in place of --jobs."
-)
+@dask_option
 @click.option("--unordered", is_flag=True, help="Answers as they came, not in the prompts' order.")
 @click.option(
     "-n",
@@ -142,43 +142,52 @@ def batch(
     OUT.jsonl.partial until all are there: the same command goes on where a killed one ended. What
     is wrong with a line stands in its answer, as "error"; then the exit code is 1.
     """
-    if dask is not None and (jobs is not None or together is not None):
-        raise click.UsageError("--dask has workers of its own: leave out --jobs and --together")
-    if jobs is not None and together is not None:
-        raise click.UsageError("--together is for one process: leave out --jobs")
-
+    check_workers(dask, jobs, together)
     from ..batch.dispatch import answers_of, plan
-    from ..batch.results import Kept, Partial, Printed
-    from ..formats.storage.lock import locked
 
     with sys.stdin.buffer if str(prompts) == "-" else prompts.open("rb") as lines:
         requests, wrong = read_requests(lines, task, text_options(**options))
-    with ExitStack() as stack:
-        executor = stack.enter_context(dask_executor(dask))
-        setup = plan(model, dtype, stream, chat_template, tell)
-        kept: Kept
-        if str(output) == "-":
-            kept = Printed(not unordered)
-        else:
-            # Two runs would take each other's answers for their own.
-            stack.enter_context(locked(output.with_name(f"{output.name}.batch")))
-            keys = {number: request.key(repr(setup)) for number, request in requests.items()}
-            kept = Partial(output, keys | dict.fromkeys(wrong, ""))
-        stack.callback(kept.close)
-        telling = Telling(len(kept.answers), len(requests) + len(wrong))
+    setup = plan(model, dtype, stream, chat_template, tell)
+    keys = {number: request.key(repr(setup)) for number, request in requests.items()}
+    keys |= dict.fromkeys(wrong, "")
+    with dask_executor(dask) as executor, keeping(output, keys, not unordered) as kept:
+        telling = Telling(len(kept.answers), len(keys))
         left = [(n, r) for n, r in requests.items() if n not in kept.answers]
         answers = answers_of(setup, left, executor, jobs, together)
         for number, answer in chain(wrong.items(), answers):
             kept.add(number, answer)
             telling.one_more()
         kept.finish(not unordered)
-    errors = sum("error" in answer for answer in kept.answers.values())
-    failed = f", {errors} of them errors" if errors else ""
-    click.echo(f"wrote {output}: {len(kept.answers)} answers{failed}", err=True)
-    if errors:
+    if errors := sum("error" in answer for answer in kept.answers.values()):
+        click.echo(f"{errors} of the answers are errors", err=True)
         sys.exit(1)
+
+
+def check_workers(dask: str | None, jobs: int | None, together: int | None) -> None:
+    """Refuse options that do not go together."""
+    if dask is not None and (jobs is not None or together is not None):
+        raise click.UsageError("--dask has workers of its own: leave out --jobs and --together")
+    if jobs is not None and together is not None:
+        raise click.UsageError("--together is for one process: leave out --jobs")
 
 
 def tell(line: str) -> None:
     """What the user did not ask for, on stderr."""
     print(line, file=sys.stderr)
+
+
+@contextmanager
+def keeping(output: Path, keys: dict[int, str], ordered: bool) -> Iterator["Kept"]:
+    """Where the answers go. Two runs into one file would take each other's for their own."""
+    from ..batch.results import Partial, Printed
+    from ..formats.storage.lock import locked
+
+    if str(output) == "-":
+        yield Printed(ordered)
+        return
+    with locked(output.with_name(f"{output.name}.batch")):
+        partial = Partial(output, keys)
+        try:
+            yield partial
+        finally:
+            partial.close()

@@ -26,6 +26,27 @@ llama-np score -f book.txt --json > book.json
 llama-np tokenize "Llamas hum."
 llama-np tokenize --json < notes.txt
 """,
+    "trace": """
+llama-np trace "The capital of France is" -o trace.html --open
+llama-np trace -m mine --layers 0,15,29 --last 16 -n 4 < prompt.txt
+""",
+    "learn start": """
+llama-np learn start my-llama
+llama-np learn start ~/course/anna
+""",
+    "learn check": """
+llama-np learn check my-llama
+llama-np learn check my-llama --stage rope --hint 2
+llama-np learn check course/anna course/ben --json > class.json
+""",
+    "learn progress": """
+llama-np learn progress my-llama
+llama-np learn progress course/anna course/ben
+""",
+    "learn solution": """
+llama-np learn solution norm
+llama-np learn solution rope > my-llama/rope.py
+""",
     "info": """
 llama-np info smollm2-135m
 llama-np info model.gguf --check --json

@@ -105,19 +105,21 @@ def record(
     no_detect: bool,
     output: Path,
     batch: IO[bytes] | None,
-    jobs: int,
-    dask: str | None,
+    **workers: Any,
 ) -> None:
     """Record what MODEL gives, in float64, and how far noise may lead from it."""
+    how: dict[str, Any] = {
+        "decode": decode,
+        "chunk": chunk,
+        "taps": taps or ("all",),
+        "detect": not no_detect,
+    }
     if batch is not None:
         if prompt is not None or tokens is not None:
             raise click.UsageError("the prompts of --batch are in its file: no -p, no --tokens")
-        how = {"decode": decode, "chunk": chunk, "taps": taps or ("all",), "detect": not no_detect}
-        return record_batch(batch, model, output, jobs, dask, how)
-    if jobs != 1 or dask is not None:
-        raise click.UsageError("--jobs and --dask are for --batch")
-    if tokens is not None and prompt is not None:
-        raise click.UsageError("give -p PROMPT or --tokens, not both")
+        return record_batch(batch, model, output, how, **workers)
+    if workers != {"jobs": 1, "dask": None} or (tokens is not None and prompt is not None):
+        raise click.UsageError("--jobs, --dask are for --batch; give -p PROMPT or --tokens of one")
     text = read_prompt(prompt, None) if tokens is None else None
 
     from ..golden import record as record_golden
@@ -125,18 +127,9 @@ def record(
 
     m = load(model, stream=False)
     ids = m.ids_of(tokens or () if text is None else text)
+    source = model or m.path.name
     with telling("trying faults") as progress:
-        bundle = record_golden(
-            m.llama,
-            ids,
-            decode,
-            chunk,
-            taps or ("all",),
-            text=text,
-            source=model or m.path.name,
-            detect=not no_detect,
-            progress=progress,
-        )
+        bundle = record_golden(m.llama, ids, text=text, source=source, progress=progress, **how)
     bundle.save(output)
     click.echo(
         f"wrote {output}: {len(bundle.values)} taps of {len(bundle.schedule.tokens)} rows, "
@@ -149,9 +142,9 @@ def record_batch(
     lines: IO[bytes],
     model: str | None,
     output: Path,
+    how: dict[str, Any],
     jobs: int,
     dask: str | None,
-    how: dict[str, Any],
 ) -> None:
     """A golden for each line, and a line on stderr for each that could not be recorded."""
     from ..batch.goldens import Recording, parse_prompts, record_all

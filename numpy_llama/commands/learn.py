@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import exit_2_on_errors
+from .help import Command
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -39,14 +40,10 @@ def learn() -> None:
     """
 
 
-@learn.command()
+@learn.command(cls=Command)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 def start(directory: Path) -> None:
     """Make the project DIR: seven files with signatures and docstrings, to be filled in.
-
-    \b
-    llama-np learn start my-llama
-    llama-np learn start ~/course/anna
 
     A directory that has something in it is left as it is.
     """
@@ -57,7 +54,7 @@ def start(directory: Path) -> None:
     click.echo(f"made {directory}: read its README.md, and begin with {STAGES[0].file}", err=True)
 
 
-@learn.command()
+@learn.command(cls=Command)
 @directories
 @click.option("--stage", "stages", multiple=True, metavar="S", help="Only this stage, as norm.")
 @click.option(
@@ -73,11 +70,6 @@ def check(
     projects: tuple[Path, ...], stages: tuple[str, ...], hint: int, as_json: bool, timeout: float
 ) -> None:
     """Check the projects DIR (default: here), and say where they are wrong.
-
-    \b
-    llama-np learn check my-llama
-    llama-np learn check my-llama --stage rope --hint 2
-    llama-np learn check course/* --json > class.json
 
     Your files are run on your machine, each in a process with bounded time and memory. Exits 0 if
     all stages are right, 1 if any is not, 2 for wrong options.
@@ -96,15 +88,11 @@ def check(
     sys.exit(0 if all(o.status == "right" for _, outcomes in found for o in outcomes) else 1)
 
 
-@learn.command()
+@learn.command(cls=Command)
 @directories
 @timeout_option
 def progress(projects: tuple[Path, ...], timeout: float) -> None:
     """A line of marks for each project DIR (default: here).
-
-    \b
-    llama-np learn progress my-llama
-    llama-np learn progress course/*
 
     ✓ right, ✗ wrong, ! error or stopped, · not started.
     """
@@ -116,15 +104,10 @@ def progress(projects: tuple[Path, ...], timeout: float) -> None:
             click.echo(progress_line(name, width, outcomes))
 
 
-@learn.command()
+@learn.command(cls=Command)
 @click.argument("stage", metavar="STAGE")
 def solution(stage: str) -> None:
-    """Print a right file for a stage.
-
-    \b
-    llama-np learn solution norm
-    llama-np learn solution rope > my-llama/rope.py
-    """
+    """Print a right file for a stage."""
     with exit_2_on_errors():
         from ..learn.course.stages import find_stage
 

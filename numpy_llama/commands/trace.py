@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from .help import Command
 from .options import (
     dtype_option,
     load_text,
@@ -17,7 +18,7 @@ from .options import (
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("prompt", required=False)
 @model_option
 @click.option(

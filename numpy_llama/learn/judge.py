@@ -11,7 +11,7 @@ import numpy as np
 
 from ..golden.check import check
 from ..golden.compare.verdict import Report, TapVerdict
-from ..golden.faults import CATALOGUE
+from ..golden.faults import CHOICES
 from ..golden.record.bundle import Bundle
 from ..golden.record.record import record
 from ..model import Llama
@@ -67,14 +67,29 @@ def judged(stage: Stage, folder: Path) -> list[Report]:
 
 
 def faults_in(reports: Sequence[Report]) -> tuple[str, ...]:
-    """The mistakes that explain what diverged: of several cases, those that explain most."""
-    found = [
-        {one.faults for one in report.diagnosis.suspects if CATALOGUE.keys() >= set(one.faults)}
+    """The mistakes that explain what diverged: those that explain most of the cases.
+
+    Of those that explain as many, a number that was estimated comes first: what is its special
+    case in one model need not be so in another. No choice is told to a learner.
+    """
+    explaining = [
+        dict.fromkeys(
+            one for one in report.diagnosis.suspects if not CHOICES.keys() & set(one.faults)
+        )
         for report in reports
         if report.diagnosis and report.diagnosis.suspects
     ]
-    votes = [one for suspects in found for one in suspects]
-    best = [one for one in dict.fromkeys(votes) if votes.count(one) == len(found)]
+    votes: dict[tuple[str, ...], int] = {}
+    numbers: set[tuple[str, ...]] = set()
+    for suspects in explaining:
+        for one in suspects:
+            votes[one.faults] = votes.get(one.faults, 0) + 1
+            numbers |= {one.faults} if one.value is not None else set()
+    most = max(votes.values(), default=0)
+    best = [faults for faults, count in votes.items() if count == most]
+    best = [faults for faults in best if faults in numbers] or best
+    if most * 2 < len(explaining):
+        return ()
     return best[0] if len(best) == 1 else best[0][:1] if best else ()
 
 

