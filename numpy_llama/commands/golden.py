@@ -127,15 +127,12 @@ def record(
 
     m = load(model, stream=False)
     ids = m.ids_of(tokens or () if text is None else text)
-    source = model or m.path.name
+    how |= {"text": text, "source": model or m.path.name}
     with telling("trying faults") as progress:
-        bundle = record_golden(m.llama, ids, text=text, source=source, progress=progress, **how)
+        bundle = record_golden(m.llama, ids, progress=progress, **how)
     bundle.save(output)
-    click.echo(
-        f"wrote {output}: {len(bundle.values)} taps of {len(bundle.schedule.tokens)} rows, "
-        f"{len(ids)} of them the prompt",
-        err=True,
-    )
+    rows = f"{len(bundle.schedule.tokens)} rows, {len(ids)} of them the prompt"
+    click.echo(f"wrote {output}: {len(bundle.values)} taps of {rows}", err=True)
 
 
 def record_batch(
