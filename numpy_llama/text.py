@@ -19,6 +19,7 @@ from .chat import answer_ends, encode_chat, open_template
 from .chat.messages import Message
 from .completion import Completion, Options
 from .generation import check_context, check_finite, generate
+from .loading.layout import for_texts
 from .loading.open import Say, open_llama, warn
 from .model import Llama
 from .sampling import log_probabilities
@@ -63,6 +64,14 @@ class TextModel:
         """The model's vocabulary. Raises TokenizerError, or MissingExtraError."""
         given = self._tokenizer
         return given if isinstance(given, Tokenizer) else load_tokenizer(given)
+
+    @cached_property
+    def decoding(self) -> Llama:
+        """The model as texts are made with: its weights may be laid out otherwise, see layout.py.
+
+        `logits` and `logprobs`, which read them once, take them as they are.
+        """
+        return for_texts(self.llama)
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """The ids of a text, BOS first where the model's files ask for it.
@@ -130,10 +139,10 @@ class TextModel:
         limit = self.limit(ids, options.context)
         # One more than the context has room for: it is the context that ends the text then.
         most = limit + 1 if options.max_tokens is None else options.max_tokens
-        cache = self.llama.new_cache(min(limit, len(ids) + most))
+        cache = self.decoding.new_cache(min(limit, len(ids) + most))
         ends = () if options.ignore_eos else stop_ids
         seed = options.new_seed()
-        tokens = generate(self.llama, ids, most, options, seed, ends, cache, tap=tap)
+        tokens = generate(self.decoding, ids, most, options, seed, ends, cache, tap=tap)
         decoder = self.tokenizer.stream(ids)
         return Completion(ids, tokens, decoder, (*options.stop, *stops), seed)
 

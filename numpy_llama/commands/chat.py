@@ -105,7 +105,7 @@ def chat(
         m = load_text(path, dtype, device, stream, tokenizer=tokenizer)
         conversation = begin(m, template, settings, system)
         session = Session(conversation, path, verbose)
-        conversation.model = watched(m.llama, lambda done, total: session.reading(done, total))
+        conversation.model = watched(m.decoding, lambda done, total: session.reading(done, total))
         if sys.stdin is not None and sys.stdin.isatty():
             say(f"{path.name}, template: {template.name}. /help lists the commands.")
             session.run_terminal()

@@ -142,7 +142,7 @@ def generate(
     m = load_text(model, dtype, device, stream, chat_template=chat_template)
     asked = conversation(system, text) if chat else m.encode(text, special)
     progress = Passing("reading the prompt")
-    m.llama = watched(m.llama, progress)
+    m.decoding = watched(m.decoding, progress)
     completion = m.stream(asked, options=settings)
     load_seconds = time.perf_counter() - begun
     try:
