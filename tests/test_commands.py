@@ -461,13 +461,16 @@ def test_a_closed_pipe_ends_it_quietly(model):
 
 
 def test_help_is_quick():
-    """The bar is 0.4 s; the best of three leaves out what a busy machine adds."""
-    times = []
-    for _ in range(3):
+    """A few times what it takes to start Python with click: NumPy alone would be more."""
+
+    def seconds(*command):
         begun = time.perf_counter()
-        subprocess.run([*COMMAND, "--help"], capture_output=True, check=True, cwd=ROOT)
-        times.append(time.perf_counter() - begun)
-    assert min(times) < 0.4
+        subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+        return time.perf_counter() - begun
+
+    bare = (sys.executable, "-c", "import click")
+    ratios = [seconds(*COMMAND, "--help") / seconds(*bare) for _ in range(5)]
+    assert min(ratios) < 3
 
 
 def test_threads_are_set_before_numpy_is_imported():
