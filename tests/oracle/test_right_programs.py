@@ -121,22 +121,23 @@ def test_naive_torch(name: str, dtype: str) -> None:
 
 
 def test_the_floor_of_one_run_would_call_right_programs_wrong() -> None:
-    """Why a floor is an envelope: on this model, its own run in float32 is lucky."""
+    """Why a floor is an envelope: on this model some right runs are lucky, whoever makes them.
+
+    Were the luckiest of them the floor, most of the others would be wrong.
+    """
     shape = {"dim": 48, "n_layers": 2, "n_heads": 6, "n_kv_heads": 3, "head_dim": 8}
     config = LlamaConfig(**shape, hidden_dim=64, vocab_size=53, max_context=64)
     case = Case("large-norms", "", config, stream=12, sharpness=3)
     tensors = case.tensors()
     bundle = record(Llama(config, weights_of(config, tensors)), case.tokens, 4, detect=False)
-    single = in_dtype(Llama(config, weights_of(config, tensors)), "float32")
-    truth = bundle.values["logits"]
-    lucky = relative_rms(run(single, bundle.schedule, ["logits"])["logits"], truth)
     errors = [
         relative_rms(
-            programs.with_stream_in_order(config, tensors, bundle.schedule, seed)["logits"], truth
+            programs.with_stream_in_order(config, tensors, bundle.schedule, seed)["logits"],
+            bundle.values["logits"],
         )
-        for seed in range(8)
+        for seed in range(40)
     ]
-    assert sum(error > 10 * lucky for error in errors) >= 4
+    assert sum(error > 10 * min(errors) for error in errors) > len(errors) / 2
     assert max(errors) < BAR * bundle.floor("logits", "float32")
 
 
