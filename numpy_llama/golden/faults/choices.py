@@ -26,6 +26,7 @@ from ..replay.precision import round_to_bfloat16, round_to_float16
 from ..replay.schedule import Schedule
 from .attention import attention_with
 from .fault import Change, Fault, Stages, as_array_of, assembled, stage
+from .flash import RunningInFloat16, half
 from .norm import in_narrow
 from .quantise import Quantiser, away_from_zero, in_groups, int8, q4_0, q8_0
 
@@ -256,10 +257,15 @@ CHEAP = (
     choice(
         "kv-float16",
         "Keeps its KV cache in float16.",
-        "k ← r(k), v ← r(v), r rounds to float16",
+        "k ← r(k), v ← r(v), r rounds to float16; or queries and probabilities too, or the sum of "
+        "the values (flash attention)",
         "llama.cpp's and tinygrad's default",
         cached(round_to_float16),
         cached(round_to_float16, past_only=True),
+        # llama.cpp multiplies only what is equally narrow: r(q) k, and r(p) v.
+        attention_with(read=half, normalise=lambda scores: half(softmax(scores))),
+        attention_with(RunningInFloat16),
+        attention_with(RunningInFloat16, threads=4),
         rounds_to="float16",
     ),
     choice(
