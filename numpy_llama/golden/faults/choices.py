@@ -28,7 +28,7 @@ from .attention import attention_with
 from .fault import Change, Fault, Stages, as_array_of, assembled, stage
 from .flash import RunningInFloat16, half
 from .norm import in_narrow
-from .quantise import Quantiser, away_from_zero, in_groups, int8, q4_0, q8_0
+from .quantise import Quantiser, away_from_zero, by_rows, in_groups, int8, q4_0, q8_0
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def stored_as(quantise: Quantiser, layers_only: bool) -> Change:
     """Matrices that were quantised; not the norms' gains, nor the biases."""
 
     def kept(array: np.ndarray) -> np.ndarray:
-        return quantise(np.asarray(array, np.float32)) if array.ndim == 2 else array
+        return by_rows(quantise, np.asarray(array, np.float32)) if array.ndim == 2 else array
 
     def changed(layer: LayerWeights, i: int) -> LayerWeights:
         given = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
