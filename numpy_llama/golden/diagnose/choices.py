@@ -80,6 +80,7 @@ def screened(
 def refined(search: Search, trial: Trial) -> Trial:
     """An exact look at the best way to make the last choice of a trial."""
     *others, choice = trial.faults
+    search = search.quickly(trial.faults)
     ways = choice.each_way if isinstance(choice, Choice) else [choice]
     if len(ways) > 1:
         steps = search.beginning(())
