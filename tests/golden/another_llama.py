@@ -49,12 +49,37 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return powers / powers.sum()
 
 
+Attend = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def attend_in_half(q: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """One head, of which every product has two factors in float16."""
+    scores = np.array([float16(q) @ float16(key) for key in keys]) / np.float32(np.sqrt(len(q)))
+    return float16(softmax(scores)) @ float16(values)
+
+
+def flash_in_half(q: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """One head, key after key, what was summed so far in float16."""
+    highest, total, summed = -np.inf, np.float32(0), np.zeros(len(q), np.float16)
+    for key, value in zip(float16(keys), float16(values), strict=True):
+        score = float16(q) @ key / np.float32(np.sqrt(len(q)))
+        if score > highest:
+            shrink = np.exp(np.float32(highest - score))
+            summed, total = (summed.astype(np.float32) * shrink).astype(np.float16), total * shrink
+            highest = score
+        weight = np.exp(score - highest, dtype=np.float32)
+        summed = (summed.astype(np.float32) + weight * value).astype(np.float16)
+        total += weight
+    return summed.astype(np.float32) / total
+
+
 @dataclass(frozen=True)
 class Parts:
     """What is done in fewer bits."""
 
     cached: Narrow = as_it_is  # a head's key or value, when it is stored
     softmax: Narrow = softmax
+    attend: Attend | None = None  # a head, instead of what these two do
     normed: Narrow = as_it_is  # what a norm is given, and what it gives before the gain
     stream: Narrow = as_it_is  # the residual stream, each time that something was added
     fed: Narrow = as_it_is  # what a matrix is multiplied by
@@ -94,6 +119,9 @@ def logits_of(
             for head in range(K * G):
                 keys = np.stack([pair[0][head // G] for pair in seen])
                 values = np.stack([pair[1][head // G] for pair in seen])
+                if p.attend:
+                    heads.append(p.attend(q[head], keys, values))
+                    continue
                 heads.append(p.softmax(keys @ q[head] / np.float32(np.sqrt(hd))) @ values)
             x = p.stream(x + layer["wo"] @ p.fed(np.concatenate(heads)))
             h = p.fed(norm(x, layer["ffn_norm"]))

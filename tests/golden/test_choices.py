@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from numpy_llama.attention import attend as attend_matrices
 from numpy_llama.commands import main
 from numpy_llama.errors import InputError
 from numpy_llama.golden import CATALOGUE, CHOICES, Candidate, Report, as_text, check
 from numpy_llama.golden.compare.verdict import Diagnosis, Suspect
 from numpy_llama.golden.compare.verdict import Report as Verdict
+from numpy_llama.golden.faults.flash import RunningInFloat16
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.junit import junit
 from numpy_llama.golden.kit.run import Result
@@ -31,7 +33,17 @@ from numpy_llama.golden.report.json import as_json
 from numpy_llama.model import Llama
 from tests.models import weights_of
 
-from .another_llama import Parts, bfloat16, eight_bits, float16, logits_of, softmax
+from .another_llama import (
+    Attend,
+    Parts,
+    attend_in_half,
+    bfloat16,
+    eight_bits,
+    flash_in_half,
+    float16,
+    logits_of,
+    softmax,
+)
 
 CASE = next(case for case in CASES if case.name == "64-wide")
 TENSORS = CASE.tensors()
@@ -115,6 +127,39 @@ def judged(choice: str = "", other: str = "", **options: object) -> Report:
 def names(report: Report) -> list[tuple[str, ...]]:
     assert report.diagnosis is not None
     return [suspect.faults for suspect in report.diagnosis.suspects]
+
+
+@pytest.mark.parametrize("attend", [attend_in_half, flash_in_half])
+def test_attention_over_a_float16_cache_in_other_ways(attend: Attend) -> None:
+    """As llama.cpp does it, without and with flash attention."""
+    right = logits_of(CASE.config, TENSORS, golden().schedule.tokens, Parts(attend=attend))
+    report = check(golden(), Candidate({"logits": right}, "float32"), model=MODEL)
+    assert report.chosen == ("kv-float16",) and names(report) == [("kv-float16",)]
+    assert report.diagnosis is not None and report.diagnosis.suspects[0].residual < 3
+
+
+def test_flash_attention_works_in_tiles_and_among_threads() -> None:
+    """Of 64 queries, only keys and values are narrow; one of over 256 keys is shared by four."""
+    random = np.random.default_rng(8)
+    q, k, v = (random.standard_normal(n).astype("f4") for n in ((64, 6, 8), (3, 64, 8), (3, 64, 8)))
+    tile = RunningInFloat16()(q, k, v)
+    np.testing.assert_allclose(tile, attend_matrices(q, float16(k), float16(v)), atol=2e-6)
+    assert np.abs(tile[:63] - RunningInFloat16()(q[:63], k[:, :63], v[:, :63])).max() > 1e-5
+
+    q, k, v = (
+        random.standard_normal(n).astype("f4") for n in ((1, 2, 8), (1, 300, 8), (1, 300, 8))
+    )
+    for threads, size in ((1, 300), (4, 128)):
+        want = []
+        for head in q[0]:
+            parts = [slice(i, i + size) for i in range(0, 300, size)]
+            scores = float16(k[0]) @ float16(head) / np.float32(np.sqrt(8))
+            weights = [np.exp(scores[part].astype("f8")).sum() for part in parts]
+            means = [flash_in_half(head, k[0, part], v[0, part]) for part in parts]
+            want.append(np.average(means, axis=0, weights=weights))
+        got, other = (RunningInFloat16(threads=n)(q, k, v)[0] for n in (threads, 5 - threads))
+        # The median: where exp has other last digits, a sum or two may be rounded the other way.
+        assert np.median(np.abs(got - want)) < 1e-6 < 1e-5 < np.median(np.abs(other - want))
 
 
 def test_the_list_is_what_is_tried_here() -> None:

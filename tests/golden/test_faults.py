@@ -29,6 +29,7 @@ CONFIGS = {
     ),
     # wq and wo square, as in most models, so that a transpose goes unnoticed
     "square": tiny_config(dim=48, n_layers=2, n_heads=4, head_dim=12, **UNUSUAL),
+    "yarn": tiny_config(n_layers=1, head_dim=12, rope_scaling=ROPES["yarn"], **UNUSUAL),
 }
 LONG = {"rope-positions-bf16": 300, "window-4096": 4100}  # rows without which nothing is wrong
 

@@ -41,6 +41,8 @@ norm-variance norm-post-sum rope-table-half-split decode-position-minus-1 cache-
 prompt-end-repeated left-padding-seen left-padding-decode-positions scale-head-dim-assumed window
 gqa-tiled-keys attention-output-bias-missing wq-zero wk-zero wv-zero wo-zero
 silu-identity gate-zero up-zero down-zero
+
+rope-yarn-ramp-reversed
 """.split()
 
 HARMLESS = {"rope-from-1"}
@@ -95,6 +97,10 @@ CONFIGS = {
     "square": SQUARE,
     # the same, its blocks adding little to the residual stream, as those of a trained model do
     "calm": SQUARE,
+    # YaRN: of a head's 6 pairs one is kept, two are blended, three slowed
+    "yarn": tiny_config(
+        n_layers=2, head_dim=12, rope_theta=10001.0, rope_scaling=RopeScaling("yarn", 4.0, 512)
+    ),
     # more than the 256 positions that bfloat16 tells apart
     "long": tiny_config(n_layers=1, max_context=300),
     # more than the 4096 positions of a sliding window
@@ -111,12 +117,20 @@ SIZES = {
     "grouped": (0.05, 1.0),
     "square": (0.05, 1.0),
     "calm": (0.3, 0.1),
+    "yarn": (0.05, 1.0),
     "long": (1.0, 1.0),
     "endless": (1.0, 1.0),
 }
 
-PROMPT = {"grouped": 18, "square": 18, "calm": 18, "long": 290, "endless": 4100}  # tokens
-CHUNK = {"grouped": 11, "square": 11, "calm": 11, "long": 290, "endless": 4100}
+PROMPT = {
+    "grouped": 18,
+    "square": 18,
+    "calm": 18,
+    "yarn": 18,
+    "long": 290,
+    "endless": 4100,
+}  # tokens
+CHUNK = {"grouped": 11, "square": 11, "calm": 11, "yarn": 11, "long": 290, "endless": 4100}
 DECODE = 3
 
 
@@ -158,6 +172,8 @@ def case_for(fault: str) -> str:
         return "long"
     if fault == "window-4096":
         return "endless"
+    if fault == "rope-yarn-ramp-reversed":
+        return "yarn"
     return "square" if fault in NEEDS_SQUARE else "grouped"
 
 

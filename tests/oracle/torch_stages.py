@@ -99,7 +99,10 @@ def inverse_frequencies(config: dict[str, Any], wide: torch.dtype, bugs: Bugs) -
         hd = config["dim"] / config["n_heads"]
     f = 1.0 / (theta ** (pairs / hd))
     if "rope-scaling-missing" not in bugs:
-        f = scaled(f, config["rope_scaling"], config["max_context"], bugs)
+        if config["rope_scaling"]["type"] == "yarn" and "rope-scaling-linear" not in bugs:
+            f = extended_by_yarn(f, config, bugs)
+        else:
+            f = scaled(f, config["rope_scaling"], config["max_context"], bugs)
     return f.bfloat16().to(wide) if "rope-inv-freq-bf16" in bugs else f
 
 
@@ -126,6 +129,23 @@ def scaled(f: Tensor, scaling: dict[str, Any], max_context: int, bugs: Bugs) -> 
     return torch.where(between, blend, slowed)
 
 
+def extended_by_yarn(f: Tensor, config: dict[str, Any], bugs: Bugs) -> Tensor:
+    """YaRN's frequencies: a pair that turns 32 times in the old context stays, one that turns
+    once is slowed, and between them the share goes by the number of the pair."""
+    hd, scaling = config["head_dim"], config["rope_scaling"]
+    radians = [2 * math.pi * turns for turns in (scaling["beta_fast"], scaling["beta_slow"])]
+    pairs = [
+        math.log(scaling["original_context"] / r) / math.log(config["rope_theta"]) * hd / 2
+        for r in radians
+    ]
+    first, last = max(math.floor(pairs[0]), 0), min(math.ceil(pairs[1]), hd - 1)
+    slowed = [min(max((i - first) / (last - first), 0.0), 1.0) for i in range(hd // 2)]
+    if "rope-yarn-ramp-reversed" in bugs:
+        slowed = [1 - share for share in slowed]
+    share = torch.tensor(slowed, dtype=f.dtype)
+    return torch.lerp(f, f / scaling["factor"], share)
+
+
 def cos_sin(
     config: dict[str, Any], positions: Tensor, wide: torch.dtype, bugs: Bugs
 ) -> tuple[Tensor, Tensor]:
@@ -137,6 +157,9 @@ def cos_sin(
     angle = positions.to(wide)[:, None] * inverse_frequencies(config, wide, bugs)
     angle = torch.cat([angle, angle], -1)
     cos, sin = angle.cos(), angle.sin()
+    if config["rope_scaling"]["type"] == "yarn" and "rope-scaling-missing" not in bugs:
+        sharper = 1 + 0.1 * math.log(config["rope_scaling"]["factor"])
+        cos, sin = cos * sharper, sin * sharper
     if "rope-backwards" in bugs:
         sin = -sin
     if "invented-last-pair-not-rotated" in bugs:

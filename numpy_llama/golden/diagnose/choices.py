@@ -6,11 +6,9 @@ float32 decides which way one in a hundred of the rounded values goes. So none h
 is not smaller than that, or that does not look like it.
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 from ..faults import CHOICES, Choice, Fault
-from ..record.floors import in_fewer_steps
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell
 from .search import CLOSER, Beginning, Search, Trial, by_residual
 
@@ -65,11 +63,6 @@ def possible(search: Search, choices: Iterable[Choice]) -> list[Choice]:
     return [choice for choice in choices if choice.applies(search.model.config)]
 
 
-def in_one_call(search: Search) -> Search:
-    """The search with all decode steps in one call, which reads the weights once."""
-    return dataclasses.replace(search, schedule=in_fewer_steps(search.model, search.schedule))
-
-
 def screened(
     search: Search, choices: Sequence[Choice], first: Trial, steps: Beginning | None = None
 ) -> list[Trial]:
@@ -87,6 +80,7 @@ def screened(
 def refined(search: Search, trial: Trial) -> Trial:
     """An exact look at the best way to make the last choice of a trial."""
     *others, choice = trial.faults
+    search = search.quickly(trial.faults)
     ways = choice.each_way if isinstance(choice, Choice) else [choice]
     if len(ways) > 1:
         steps = search.beginning(())
@@ -125,7 +119,7 @@ def declared(
 def quick(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
     """The choices that cost a run each, in their first way: those that explain, and all."""
     choices = possible(search, (c for c in CHOICES.values() if not c.stored))
-    trials = screened(in_one_call(search), choices, base)
+    trials = screened(search.in_one_call(), choices, base)
     return best_of(search, trials, base), trials
 
 
@@ -134,7 +128,7 @@ def thorough(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
     others = [way for c in CHOICES.values() if not c.stored for way in c.each_way[1:]]
     trials = screened(search, possible(search, others), base)
     found = best_of(search, trials, base)
-    at_once = in_one_call(search)
+    at_once = search.in_one_call()
     steps = at_once.beginning(())
     for choice in possible(search, (c for c in CHOICES.values() if c.stored)):
         if decisive(found, base):
@@ -164,7 +158,7 @@ def with_another(
     found: list[Trial] = []
     for first in (*promising(chosen, base, PART), *promising(mistakes, base, CLOSER)):
         others = [c for c in of if kind(c) != kind(first.faults[0])]
-        trials = screened(in_one_call(search), possible(search, others), first)
+        trials = screened(search.in_one_call(), possible(search, others), first)
         tried += trials
         for pair in best_of(search, trials, base, first):
             second = alone.get(pair.faults[-1].id)

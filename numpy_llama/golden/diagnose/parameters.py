@@ -11,6 +11,7 @@ import numpy as np
 
 from ...config import MAX_NUMBER
 from ..compare.verdict import Isolated
+from ..faults import Fault
 from ..faults.parameter import PARAMETERS, Parameter
 from .rows import Rows
 from .search import Search, Trial, cosine, explains
@@ -52,13 +53,17 @@ class Fit:
         return self.tried[value]
 
     def measured(self, value: float) -> np.ndarray | None:
-        fault = self.parameter.of(self.search.model.config, value)
-        run = self.search.play((fault,), "float32").get(self.tap)
-        cut = None if run is None else self.search.evidence.cut(self.tap, run)
-        if cut is None or not np.isfinite(cut).all():
-            return None
-        off = (self.search.evidence.values[self.tap].astype(np.float64) - cut).ravel()
-        return off if math.isfinite(size(off)) else None
+        return off_from(self.search, self.tap, self.parameter.of(self.search.model.config, value))
+
+
+def off_from(search: Search, tap: str, *faults: Fault) -> np.ndarray | None:
+    """How far the candidate is off a model with these faults, as one long vector."""
+    run = search.play(faults, "float32").get(tap)
+    cut = None if run is None else search.evidence.cut(tap, run)
+    if cut is None or not np.isfinite(cut).all():
+        return None
+    off = (search.evidence.values[tap].astype(np.float64) - cut).ravel()
+    return off if math.isfinite(size(off)) else None
 
 
 def size(off: np.ndarray | None) -> float:
@@ -116,10 +121,12 @@ def explaining_numbers(
     work = Work(most)
     bad = bad if search.complete else None
     tap = bad.tap if bad else list(search.evidence.values)[-1]
+    at_once = search.in_one_call()
+    from_right = off_from(at_once, tap)  # the first value of each
     for parameter in PARAMETERS:
         if not parameter.fault.applies(config) or not concerns(parameter, bad, rows):
             continue
-        fit = Fit(search, parameter, tap, work)
+        fit = Fit(at_once, parameter, tap, work, {parameter.right(config): from_right})
         if parameter.steps:
             value = fitted(fit, parameter.right(config)) if parameter.right(config) > 0 else None
             values = [] if value is None else [value]

@@ -19,6 +19,7 @@ from ...taps import tap_names
 from ..compare.verdict import Suspect
 from ..faults import CATALOGUE, Fault
 from ..progress import Progress
+from ..record.floors import in_fewer_steps
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell, row_errors, smoothed
 from ..replay.precision import UNIT_ROUNDOFF, in_dtype
 from ..replay.replay import Observer, StopRun, observe_nothing, run
@@ -107,6 +108,14 @@ class Search:
     def complete(self) -> bool:
         """Whether all taps were given, so that an operation's inputs are those just before it."""
         return self.evidence.values.keys() >= set(tap_names(self.model.config.n_layers))
+
+    def in_one_call(self) -> "Search":
+        """The search with all decode steps in one call, which reads the weights once."""
+        return dataclasses.replace(self, schedule=in_fewer_steps(self.model, self.schedule))
+
+    def quickly(self, faults: tuple[Fault, ...]) -> "Search":
+        """The same in one call, if these are of how weights are stored: they know no steps."""
+        return self.in_one_call() if faults and all(f.stored for f in faults) else self
 
     def play(
         self, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing

@@ -28,6 +28,7 @@ def repeated(H: int, K: int) -> np.ndarray:
 class Attention:
     """`attend`, each part of which can be another."""
 
+    read: Callable[[np.ndarray], np.ndarray] = lambda x: x  # what is made of q, k and v
     scale: Callable[[int], float] = lambda hd: 1 / math.sqrt(hd)
     key_head: Callable[[int, int], np.ndarray] = repeated
     value_head: Callable[[int, int], np.ndarray] = repeated
@@ -41,20 +42,27 @@ class Attention:
     ) -> np.ndarray:
         L, H, hd = q.shape
         K, S, _ = k.shape
+        q, k, v = map(self.read, (q, k, v))
         keys, values = k[self.key_head(H, K)], v[self.value_head(H, K)]
         scores = q.transpose(1, 0, 2) @ keys.transpose(0, 2, 1) * self.scale(hd)  # (H, L, S)
         tap("scores", scores)
-        probs = self.normalise(np.where(self.mask(L, S, q), scores, self.hidden))
+        seen = np.where(self.mask(L, S, q), scores, self.hidden)
+        return self.merge(self.average(seen, values, tap))
+
+    def average(self, scores: np.ndarray, values: np.ndarray, tap: Tap) -> np.ndarray:
+        """Of the values, weighted by what becomes of the scores: (H, L, hd)."""
+        probs = self.normalise(scores)
         tap("probs", probs)
-        return self.merge(probs @ values)
+        return probs @ values
 
 
-def attention_with(**parts: Any) -> Change:
-    """The fault of an attention with these parts."""
+def attention_with(kind: type[Attention] | None = None, **parts: Any) -> Change:
+    """The fault of an attention with these parts; `kind`: one that does more in another way."""
 
     def apply(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
         now = model.attention if isinstance(model.attention, Attention) else Attention()
-        attention = dataclasses.replace(now, **parts)
+        given = {f.name: getattr(now, f.name) for f in dataclasses.fields(now)}
+        attention = (kind or type(now))(**(given | parts))
         return dataclasses.replace(model, attention=attention), schedule
 
     return apply

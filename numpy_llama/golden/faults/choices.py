@@ -26,8 +26,9 @@ from ..replay.precision import round_to_bfloat16, round_to_float16
 from ..replay.schedule import Schedule
 from .attention import attention_with
 from .fault import Change, Fault, Stages, as_array_of, assembled, stage
+from .flash import RunningInFloat16, half
 from .norm import in_narrow
-from .quantise import Quantiser, away_from_zero, in_groups, int8, q4_0, q8_0
+from .quantise import Quantiser, away_from_zero, by_rows, in_groups, int8, q4_0, q8_0
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def stored_as(quantise: Quantiser, layers_only: bool) -> Change:
     """Matrices that were quantised; not the norms' gains, nor the biases."""
 
     def kept(array: np.ndarray) -> np.ndarray:
-        return quantise(np.asarray(array, np.float32)) if array.ndim == 2 else array
+        return by_rows(quantise, np.asarray(array, np.float32)) if array.ndim == 2 else array
 
     def changed(layer: LayerWeights, i: int) -> LayerWeights:
         given = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
@@ -256,10 +257,15 @@ CHEAP = (
     choice(
         "kv-float16",
         "Keeps its KV cache in float16.",
-        "k ← r(k), v ← r(v), r rounds to float16",
+        "k ← r(k), v ← r(v), r rounds to float16; or queries and probabilities too, or the sum of "
+        "the values (flash attention)",
         "llama.cpp's and tinygrad's default",
         cached(round_to_float16),
         cached(round_to_float16, past_only=True),
+        # llama.cpp multiplies only what is equally narrow: r(q) k, and r(p) v.
+        attention_with(read=half, normalise=lambda scores: half(softmax(scores))),
+        attention_with(RunningInFloat16),
+        attention_with(RunningInFloat16, threads=4),
         rounds_to="float16",
     ),
     choice(

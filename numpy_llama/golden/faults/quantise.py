@@ -55,6 +55,14 @@ def stored_scale(scale: np.ndarray) -> np.ndarray:
     return scale.astype(np.float16).astype(scale.dtype)
 
 
+def by_rows(quantise: Quantiser, matrix: np.ndarray, rows: int = 64) -> np.ndarray:
+    """A matrix quantised, so many rows at once: what is between fits the processor's cache."""
+    out = np.empty_like(matrix)
+    for i in range(0, len(matrix), rows):
+        out[i : i + rows] = quantise(matrix[i : i + rows])
+    return out
+
+
 def in_groups(quantise: Quantiser, size: int | None) -> Quantiser:
     """`quantise`, each `size` neighbours of the last axis by themselves; None: all of it."""
     if size is None:

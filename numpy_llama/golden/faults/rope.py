@@ -188,6 +188,12 @@ def linearly_scaled(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
     return base_frequencies(config.rope_theta, config.head_dim) / config.rope_scaling.factor
 
 
+def with_ramp_reversed(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
+    """The other part of f + f/factor: what YaRN's ramp keeps is slowed, and the reverse."""
+    plain = base_frequencies(config.rope_theta, config.head_dim)
+    return plain + plain / config.rope_scaling.factor - f
+
+
 THETA_MEND = "Read rope_theta from the model's config; Llama 1 and 2 have 1e4, Llama 3 has 5e5."
 LAYOUT_MEND = (
     "Hugging Face weights pair (i, i + hd/2); Meta, llama2.c and GGUF weights pair (2i, 2i + 1). "
@@ -333,6 +339,16 @@ FAULTS = (
         "Put 2π in parentheses: the wavelength is 2π / f.",
         frequencies_with(two_pi_misplaced),
         scaled("llama3"),
+    ),
+    Fault(
+        "rope-yarn-ramp-reversed",
+        "rope",
+        "YaRN's ramp runs the wrong way: fast pairs are slowed, and slow ones kept.",
+        "fᵢ ← r f + (1 - r) f/factor, r from 0 at the fast pairs to 1 at the slow ones",
+        "litgpt 0.5.13",
+        "The ramp is the share of what is slowed: fᵢ ← (1 - r) f + r f/factor.",
+        frequencies_with(with_ramp_reversed),
+        scaled("yarn"),
     ),
     Fault(
         "rope-missing",

@@ -121,6 +121,7 @@ CASES = (
         "rope-llama3",
         "Llama 3.1's scaling of a context of 32: pairs that are kept, blended and slowed.",
         small(
+            dim=96,
             n_layers=1,
             n_heads=6,
             head_dim=16,
@@ -159,8 +160,8 @@ CASES = (
     ),
     Case(
         "45-tokens",
-        "A prompt of 45 tokens at once: longer than a small window of attention (Mistral).",
-        small(),
+        "45 tokens at once: longer than a small window of attention (Mistral); Llama 3's θ.",
+        small(rope_theta=5e5),
         prompt=45,
         taps=BRIEF,
     ),
