@@ -6,6 +6,7 @@ float32 decides which way one in a hundred of the rounded values goes. So none h
 is not smaller than that, or that does not look like it.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from ..faults import CHOICES, Choice, Fault
@@ -14,7 +15,7 @@ from .search import CLOSER, Beginning, Search, Trial, by_residual
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much
-ONCE = 0.33  # what may be left where one rounding in another direction may leave as much
+ONCE = 0.33  # what may be left of a tap where one rounding the other way may leave as much
 CLEAR = 30.0  # floors; where the error is larger, no mistake that is none of these looks so
 SCREENED = 0.8  # what a quick look may leave: two runs' noise
 PART = 0.9  # the larger of two choices leaves about 0.7 of what both make, and none other less
@@ -32,8 +33,8 @@ def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
     """Whether a trial explains all that is off, and leaves far less than each of its parts.
 
     Where the choice is hardly above noise, a fifth is less than right programs may be off: three
-    times its own noise will do there, as long as that is not most of what there was; or what one
-    value makes that is rounded the other way, up to a third. That is no reason to accuse: where
+    times its own noise will do there, as long as that is not most of what there was; or three times
+    what one value makes that is rounded the other way, up to a third. That is no reason to accuse: where
     there is a mistake as well, it has to be a fifth.
     """
     right = all(fault.id in CHOICES for fault in trial.faults)
@@ -41,8 +42,14 @@ def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
     def enough(cell: Cell, error: float) -> float:
         noise = max(search.floors[cell], trial.noise.get(cell, 0.0))
         measured = min(SUSPICIOUS * noise, MOST * error) if right else 0.0
-        rounding = min(trial.floors[cell], ONCE * error) if right else 0.0
+        rounding = min(SUSPICIOUS * trial.floors[cell], once(cell) * error) if right else 0.0
         return max(SHARE * error, measured, rounding)
+
+    def once(cell: Cell) -> float:
+        """One rounding weighs more in a group that has few of the rows: as their root."""
+        tap, group = cell
+        rows = [len(each) for each in search.evidence.groups[tap]]
+        return min(CLOSER, ONCE * math.sqrt(sum(rows) / rows[group]))
 
     def leaves_little_of(other: Trial) -> bool:
         off = [cell for cell, e in other.errors.items() if e > DIVERGENT * other.floors[cell]]
