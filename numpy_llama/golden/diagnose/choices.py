@@ -34,8 +34,8 @@ def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
 
     Where the choice is hardly above noise, a fifth is less than right programs may be off: three
     times its own noise will do there, as long as that is not most of what there was; or three times
-    what one value makes that is rounded the other way, up to a third. That is no reason to accuse: where
-    there is a mistake as well, it has to be a fifth.
+    what one value makes that is rounded the other way, up to a third. That is no reason to accuse:
+    where there is a mistake as well, it has to be a fifth.
     """
     right = all(fault.id in CHOICES for fault in trial.faults)
 
