@@ -359,6 +359,8 @@ def broken(kit: Path, tmp_path: Path, **changes: object) -> Path:
     [
         ({"models": {"hf": "../../etc"}}, "not inside the kit"),
         ({"models": {"hf": "/etc"}}, "not inside the kit"),
+        ({"golden": ""}, "not inside the kit"),
+        ({"tokens_file": "."}, "not inside the kit"),
         ({"models": {"gguf": "gqa/model.gguf"}}, "in the format hf"),
         ({"models": {"hf": "gqa/hf", "onnx": "x"}}, "onnx"),
         ({"name": "../x"}, "no name of a case"),

@@ -155,9 +155,9 @@ class Entry:
 
 
 def inside(kit: Path, name: object) -> Path:
-    """A path that the index names. Raises ValueError for one that leaves the kit."""
+    """A path that the index names. Raises ValueError for the kit itself, and for what leaves it."""
     path = Path(str(name))
-    if path.is_absolute() or ".." in path.parts:
+    if not path.parts or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{shown(name)} is not inside the kit")
     return kit / path
 
