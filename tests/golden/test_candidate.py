@@ -336,3 +336,14 @@ def test_a_name_given_twice_is_refused(tmp_path):
 def test_what_is_no_array_is_refused():
     with pytest.raises(LlamaError, match="logits"):
         read_candidate({LOGITS: [[1, 2], [3]]}, 3)
+
+
+def test_a_table_that_holds_a_text_is_told_in_a_short_sentence(tmp_path):
+    """A text among many numbers: the sentence quotes the beginning of them."""
+    rows = [[0.123456789012345] * 40 for _ in range(40)]
+    rows[20][3] = "0.5"
+    (tmp_path / "c.json").write_text(json.dumps({"logits": rows}), encoding="utf-8")
+    with pytest.raises(LlamaError) as wrong:
+        read_candidate(tmp_path / "c.json", 2)
+    sentence = str(wrong.value).replace(str(tmp_path), "")
+    assert "nested lists" in sentence and len(sentence) < 300

@@ -9,6 +9,7 @@ from ...errors import LlamaError
 
 MAX_DIGITS = 20  # 2⁶⁴ has 20; Python itself refuses more than 4,300 with a ValueError
 MAX_VALUES = 200_000  # each may cost a hundred bytes once it is parsed
+MAX_SHOWN = 200  # characters: a list of lists is not short when each of them is
 CHUNK = 1 << 20
 
 _short = reprlib.Repr()
@@ -18,7 +19,8 @@ _short.maxlist = 8
 
 def shown(value: object) -> str:
     """A value for an error message: short whatever its size, control characters escaped."""
-    return _short.repr(value)
+    text = _short.repr(value)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
 
 
 def whole(digits: str) -> int:
