@@ -70,6 +70,17 @@ def test_pull_fetches_config_tokenizer_and_safetensors_and_nothing_else(hub, cac
         assert (path / name).read_bytes() == hub.files[name]
 
 
+def test_what_a_killed_run_left_of_a_whole_file_goes_and_nothing_else(hub, cache):
+    path = pull(NAME, endpoint=hub.url, cache=cache)
+    blobs = path.parent.parent / "blobs"
+    whole = next(each.name for each in blobs.iterdir())
+    (blobs / f"{whole}.42f6c5e0.incomplete").write_bytes(b"half")
+    (blobs / f"{'0' * 40}.42f6c5e0.incomplete").write_bytes(b"of a run that may be alive")
+    assert pull(NAME, endpoint=hub.url, cache=cache) == path
+    left = [each.name for each in blobs.glob("*.incomplete")]
+    assert left == [f"{'0' * 40}.42f6c5e0.incomplete"] and (blobs / whole).exists()
+
+
 def test_it_says_what_comes_and_how_large_it_is_before_the_first_byte(hub, cache):
     said = []
 

@@ -207,6 +207,7 @@ def pull(
             for part in in_order(files):
                 snapshot = fetch(huggingface_hub, name, revision, part, endpoint, cache)
                 check_fetched(snapshot, part, there)
+            sweep(snapshot)
     except (
         huggingface_hub.errors.HTTPError,  # type: ignore[attr-defined]
         OSError,
@@ -221,6 +222,14 @@ def announce(name: str, at: str, sizes: dict[str, int], say: Callable[[str], Non
     say(f"{name} ({at}): {size_text(sum(sizes.values()))}")
     for each, size in sizes.items():
         say(f"  {each}  {size_text(size)}")
+
+
+def sweep(snapshot: Path) -> None:
+    """Remove what a killed run left of files that are whole by now; nobody goes on with it."""
+    blobs = snapshot.parent.parent / "blobs"
+    for left in blobs.glob("*.incomplete"):
+        if (blobs / left.name.partition(".")[0]).exists():
+            left.unlink(missing_ok=True)
 
 
 def fetch(
