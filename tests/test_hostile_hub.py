@@ -11,6 +11,7 @@ from tests.hub_server import COMMIT, NULL, Hub, model_info, serving
 from tests.tiny import write_tiny_model
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
+pytest.importorskip("huggingface_hub.utils")  # an attribute only once it is imported
 
 NAME = "some-org/tiny-llama"
 WEIGHTS = "model.safetensors"

