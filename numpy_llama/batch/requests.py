@@ -115,14 +115,22 @@ def parse_request(
 
 
 def parse_line(
-    line: bytes, number: int, task: str = "generate", defaults: Options = DEFAULTS
+    line: bytes,
+    number: int,
+    task: str = "generate",
+    defaults: Options = DEFAULTS,
+    place: int | None = None,
 ) -> Request | str:
-    """The request of one line of JSONL, or a sentence on what is wrong with it."""
+    """The request of one line of JSONL, or a sentence on what is wrong with it.
+
+    place: of the line in its file, from 1 on, where empty lines make another than `number` + 1.
+    """
+    where = f"line {place or number + 1}"
     try:
-        fields = parse_json(line, f"line {number + 1}", InputError)
+        fields = parse_json(line, where, InputError)
     except InputError as error:
         return str(error)
     try:
         return parse_request(fields, number, task, defaults)
     except InputError as error:
-        return f"line {number + 1}: {error}"
+        return f"{where}: {error}"

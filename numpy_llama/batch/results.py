@@ -35,10 +35,10 @@ def kept_before(partial: Path, keys: Mapping[int, str]) -> dict[int, Answer]:
             try:
                 kept = parse_json(line, str(partial), InputError)
                 number, key, answer = kept["number"], kept["key"], kept["answer"]
+                if isinstance(answer, dict) and keys.get(number) == key:
+                    found[number] = answer
             except (InputError, TypeError, KeyError):
                 continue
-            if isinstance(answer, dict) and keys.get(number) == key:
-                found[number] = answer
     return found
 
 

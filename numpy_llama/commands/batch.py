@@ -59,9 +59,9 @@ def read_requests(
 
     requests: dict[int, Request] = {}
     wrong: dict[int, Answer] = {}
-    lines = (line for line in file if line.strip())
-    for number, line in enumerate(lines):
-        parsed = parse_line(line, number, task, options)
+    lines = ((place, line) for place, line in enumerate(file, start=1) if line.strip())
+    for number, (place, line) in enumerate(lines):
+        parsed = parse_line(line, number, task, options, place)
         if isinstance(parsed, Request):
             requests[number] = parsed
         else:
@@ -153,8 +153,9 @@ def batch(
     with dask_executor(dask) as executor, keeping(output, keys, not unordered) as kept:
         telling = Telling(len(kept.answers), len(keys))
         left = [(n, r) for n, r in requests.items() if n not in kept.answers]
+        bad = [(n, answer) for n, answer in wrong.items() if n not in kept.answers]
         answers = answers_of(setup, left, executor, jobs, together)
-        for number, answer in chain(wrong.items(), answers):
+        for number, answer in chain(bad, answers):
             kept.add(number, answer)
             telling.one_more()
         kept.finish(not unordered)

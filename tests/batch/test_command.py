@@ -63,6 +63,7 @@ def test_a_bad_line_has_its_error_and_the_rest_goes_on(model, tmp_path):
     assert done.exit_code == 1 and "2 of the answers are errors" in done.stderr
     answers = lines_of(tmp_path / "o")
     assert [a["id"] for a in answers] == [0, 1, 2, 3]
+    assert answers[1]["error"].startswith("line 2: ") and "line 4: " in answers[2]["error"]
     assert ["error" in a for a in answers] == [False, True, True, False]
 
 
@@ -95,6 +96,28 @@ def test_what_a_killed_run_has_done_is_not_done_again(model, prompts, tmp_path, 
     asked = stop_after(monkeypatch, 99)
     assert llama_np(*command).exit_code == 0
     assert asked == [[2, 3]] and not partial.exists()
+    assert texts(out) == expected(model)
+
+
+@pytest.mark.parametrize("flags", [[], ["--unordered"]])
+def test_a_bad_line_is_there_once_after_a_kill(model, tmp_path, monkeypatch, flags):
+    path, out = tmp_path / "p.jsonl", tmp_path / "o.jsonl"
+    lines = [json.dumps(PROMPTS[0]), "nonsense", json.dumps(PROMPTS[1]), json.dumps(PROMPTS[2])]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    command = ("batch", path, "-o", out, "-m", model, "--jobs", 1, *flags)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        assert llama_np(*command).exit_code == 130
+    assert llama_np(*command).exit_code == 1
+    assert sorted(line["id"] for line in lines_of(out)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("line", ["[]", "3", '{"number": [], "key": "", "answer": {}}', "{}"])
+def test_what_else_is_in_a_partial_file_is_left_out(model, prompts, tmp_path, line):
+    out = tmp_path / "out.jsonl"
+    (tmp_path / "out.jsonl.partial").write_text(line + "\n", encoding="utf-8")
+    done = llama_np("batch", prompts, "-o", out, "-m", model, "--jobs", 1)
+    assert done.exit_code == 0, done.output
     assert texts(out) == expected(model)
 
 
