@@ -153,15 +153,19 @@ def batch(
     with dask_executor(dask) as executor, keeping(output, keys, not unordered) as kept:
         telling = Telling(len(kept.answers), len(keys))
         left = [(n, r) for n, r in requests.items() if n not in kept.answers]
-        bad = [(n, answer) for n, answer in wrong.items() if n not in kept.answers]
         answers = answers_of(setup, left, executor, jobs, together)
-        for number, answer in chain(bad, answers):
+        for number, answer in chain(unless_there(wrong, kept), answers):
             kept.add(number, answer)
             telling.one_more()
         kept.finish(not unordered)
     if errors := sum("error" in answer for answer in kept.answers.values()):
         click.echo(f"{errors} of the answers are errors", err=True)
         sys.exit(1)
+
+
+def unless_there(wrong: dict[int, "Answer"], kept: "Kept") -> list[tuple[int, "Answer"]]:
+    """The answers to what is no request, but those that an earlier run has kept."""
+    return [(number, answer) for number, answer in wrong.items() if number not in kept.answers]
 
 
 def check_workers(dask: str | None, jobs: int | None, together: int | None) -> None:
