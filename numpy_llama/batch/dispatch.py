@@ -15,6 +15,7 @@ from ..choices import THREAD_VARIABLES
 from ..errors import InputError
 from ..formats import open_checkpoint
 from ..loading.open import Say, too_large, warn
+from ..loading.threads import cores, set_threads
 from ..model import Llama
 from ..store.find import find_model
 from ..text import TextModel, load
@@ -70,7 +71,7 @@ def threads_of_children(n: int | None) -> Iterator[None]:
     """How many threads the linear algebra has in processes that are started meanwhile."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     if n is not None:
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(n)))
+        set_threads(n)
     try:
         yield
     finally:
@@ -79,13 +80,6 @@ def threads_of_children(n: int | None) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def cores() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import click
 
 from ..choices import DEVICES, DTYPES
 from ..errors import InputError, LlamaError
+from ..loading.threads import set_threads, suit
 from .progress import Passing
 from .streams import read_prompt as read_prompt  # with the options, for the commands
-from .threads import set_threads, suit
 
 if TYPE_CHECKING:
     from ..completion import Options

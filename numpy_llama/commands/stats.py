@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .threads import in_use
+from ..loading.threads import in_use
 
 if TYPE_CHECKING:
     from ..completion import Completion
