@@ -10,6 +10,7 @@ DEVICES = ("cpu", "cuda", "auto")
 Target = Literal["keep", "f32", "f16", "bf16"]  # the dtype of tensors that `convert` writes
 RopeLayout = Literal["adjacent", "half-split"]  # how wq and wk keep RoPE's pairs; see rope.py
 
+MOST_POSITIONS = 1 << 31  # of a context: sizes of arrays are products of it, in 64 bits
 TASKS = ("generate", "logits", "score")  # of a batch
 # By which each library of linear algebra is told how many threads to use, before it is loaded.
 THREAD_VARIABLES = (

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from .choices import MOST_POSITIONS
 from .errors import InputError
 from .generation import FinishReason, StreamDecoder, text_of
 from .sampling import Sampling
@@ -27,6 +28,10 @@ class Options(Sampling):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise InputError(f"{name} must be a whole number from {least} on, not {value!r}")
+        if self.context is not None and self.context > MOST_POSITIONS:
+            raise InputError(
+                f"a context of {self.context} is more than {MOST_POSITIONS:,} positions"
+            )
         if isinstance(self.stop, str):
             raise InputError(f"stop must be a list of texts, as [{self.stop!r}]")
         if "" in self.stop:

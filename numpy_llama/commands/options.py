@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..choices import DEVICES, DTYPES
+from ..choices import DEVICES, DTYPES, MOST_POSITIONS
 from ..errors import InputError, LlamaError
 from ..loading.threads import set_threads, suit
 from .progress import Passing
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..text import TextModel
 
 Command = Callable[..., Any]
-MOST_POSITIONS = 1 << 31  # sizes of arrays are products of it, in 64 bits
 
 
 def check_positions(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:

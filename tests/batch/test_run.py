@@ -160,6 +160,7 @@ def test_what_is_wrong_with_one_request_stands_in_its_answer(path):
         ('{"prompt": "a", "top_k": 1.5}', "top_k cannot be 1.5"),
         ('{"prompt": "a", "top_k": null}', "top_k cannot be None"),
         ('{"prompt": "a", "max_tokens": true}', "max_tokens cannot be True"),
+        ('{"prompt": "a", "context": 100000000000000000}', "more than 2,147,483,648"),
         ('{"prompt": "a", "stop": "x"}', "stop cannot be 'x'"),
         ('{"prompt": "a", "stop": [""]}', "empty stop"),
         ('{"prompt": "a", "ignore_eos": 1}', "ignore_eos cannot be 1"),
