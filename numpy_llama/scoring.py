@@ -1,13 +1,16 @@
-"""How likely a model finds a text, also one that is longer than its context."""
+"""How likely a model finds a text, also one longer than its context; and what may come next."""
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .errors import InputError
+from .sampling import Sampling, log_probabilities, next_token_probabilities
 from .text import Prompt, TextModel
+from .tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,21 @@ def score(
         progress(begin, len(ids))
         found.append(m.logprobs(ids[begin:end], context)[first - begin - 1 :])
     return Score(ids, np.concatenate(found), context, stride)
+
+
+def likeliest(row: np.ndarray, tokenizer: Tokenizer, top: int) -> list[dict[str, Any]]:
+    """The likeliest next tokens as plain values, best first. row: (V,) logits, on the host."""
+    probabilities = next_token_probabilities(row, Sampling(temperature=1.0))
+    order = np.argsort(-probabilities, kind="stable")[:top].tolist()
+    first = log_probabilities(row[None], order[:1])[0]
+    return [
+        {
+            "id": token,
+            # A model may have more rows than there are pieces: they pad its matrices.
+            "piece": tokenizer.pieces([token])[0] if token < tokenizer.vocab_size else "",
+            "logit": float(row[token]),
+            "logprob": float(first + (float(row[token]) - float(row[order[0]]))),
+            "probability": float(probabilities[token]),
+        }
+        for token in order
+    ]

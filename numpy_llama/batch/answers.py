@@ -1,14 +1,13 @@
 """The answer to one request: plain data, as a line of JSON holds it."""
 
+import math
 import time
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputError, LlamaError
-from ..sampling import Sampling, next_token_probabilities
+from ..scoring import likeliest, score
 from ..text import TextModel, is_conversation
-from .requests import Request
+from .requests import Request, parse_request
 
 Answer = dict[str, Any]
 
@@ -37,36 +36,25 @@ def generated(m: TextModel, request: Request) -> Answer:
     return answer
 
 
-def likeliest(m: TextModel, request: Request) -> Answer:
-    """The likeliest next tokens: id, piece, natural logarithm of the probability."""
+def following(m: TextModel, request: Request) -> Answer:
+    """The likeliest next tokens."""
     ids = ids_of(m, request)
     row = m.logits(ids, last_only=True, context=request.options.context)[0]
-    p = next_token_probabilities(row, Sampling(temperature=1.0))
-    best = np.argsort(-p, kind="stable")[: request.top].tolist()
-    pieces = [m.tokenizer.pieces([i])[0] if i < m.tokenizer.vocab_size else "" for i in best]
-    with np.errstate(divide="ignore"):
-        logs = np.log(p[best]).tolist()
-    top = [
-        {"token": i, "piece": piece, "logprob": log if np.isfinite(log) else None}
-        for i, piece, log in zip(best, pieces, logs, strict=True)
-    ]
-    return {"top": top, "prompt_tokens": len(ids)}
+    return {"top": likeliest(row, m.tokenizer, request.top), "prompt_tokens": len(ids)}
 
 
 def scored(m: TextModel, request: Request) -> Answer:
     """The log-probability of each token after the first, their sum, and the perplexity."""
-    ids = ids_of(m, request)
-    logprobs = m.logprobs(ids, request.options.context)
-    total = float(logprobs.sum())
+    found = score(m, ids_of(m, request), request.options.context)
     return {
-        "tokens": ids,
-        "logprobs": logprobs.tolist(),
-        "sum": total,
-        "perplexity": float(np.exp(-total / len(logprobs))) if len(logprobs) else None,
+        "tokens": found.ids,
+        "logprobs": found.logprobs.tolist(),
+        "sum": found.sum,
+        "perplexity": found.perplexity if math.isfinite(found.perplexity) else None,
     }
 
 
-DO = {"generate": generated, "logits": likeliest, "score": scored}
+DO = {"generate": generated, "logits": following, "score": scored}
 
 
 def answer(m: TextModel, request: Request) -> Answer:
@@ -87,8 +75,6 @@ def refused(name: str | int, sentence: str) -> Answer:
 
 def as_request(item: Request | dict[str, Any], number: int) -> Request:
     """A request, given as one or as the fields of one."""
-    from .requests import parse_request
-
     if isinstance(item, Request):
         return item
     try:

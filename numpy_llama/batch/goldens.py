@@ -1,5 +1,6 @@
 """A golden a line: the prompts of a file recorded by the workers of an Executor."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -54,8 +55,8 @@ def record_one(how: Recording, one: Prompt) -> Answer:
             m.llama, ids, how.decode, how.chunk, how.taps, text, how.source, detect=how.detect
         )
         bundle.save(Path(how.out) / one.id)
-    except (LlamaError, OSError) as error:
-        return {"id": one.id, "error": str(error)}
+    except (LlamaError, OSError, MemoryError) as error:
+        return {"id": one.id, "error": str(error) or "out of memory"}
     return {"id": one.id, "rows": len(bundle.schedule.tokens)}
 
 
@@ -81,9 +82,8 @@ def parse_prompt(line: bytes, number: int) -> Prompt:
 def parse_prompts(lines: Iterable[bytes]) -> list[Prompt]:
     """The prompts of a file. Raises InputError for a wrong line, and for one id given twice."""
     prompts = [parse_prompt(line, i) for i, line in enumerate(lines) if line.strip()]
-    names = [prompt.id for prompt in prompts]
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(prompt.id for prompt in prompts).items():
+        if times > 1:
             raise InputError(f"the id {name!r} is given twice: each golden needs a directory")
     return prompts
 

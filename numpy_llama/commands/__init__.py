@@ -17,6 +17,7 @@ from .generate import generate
 from .golden import golden
 from .golden_diff import diff
 from .golden_kit import kit, run
+from .golden_record import record
 from .info import info
 from .learn import learn
 from .logits import logits
@@ -66,7 +67,7 @@ for command in (
 ):  # fmt: skip
     main.add_command(command)
 
-for command in (kit, run, diff):
+for command in (record, kit, run, diff):
     golden.add_command(command)
 
 

@@ -1,7 +1,6 @@
 """llama-np batch: many prompts from a file, their answers into another."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -23,31 +22,12 @@ from .options import (
     text_options,
     threads_option,
 )
-from .terminal import beneath
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..batch.answers import Answer
     from ..batch.requests import Request
     from ..batch.results import Kept
-
-
-class Telling:
-    """How far a batch is, and how long it will still take, on a terminal."""
-
-    def __init__(self, done: int, of: int):
-        self.before, self.done, self.of = done, done, of
-        self.start = time.monotonic()
-
-    def one_more(self) -> None:
-        """Count an answer, and say so on one line of stderr."""
-        self.done += 1
-        if not sys.stderr.isatty():
-            return
-        seconds = (time.monotonic() - self.start) / (self.done - self.before)
-        left = int(seconds * (self.of - self.done))
-        line = f"{self.done} of {self.of} answered, about {left // 60} min {left % 60} s to go"
-        end = "\n" if self.done == self.of else "\r"
-        print(f"{line:<70}", end=end, file=beneath(sys.stderr), flush=True)
 
 
 def read_requests(
@@ -150,13 +130,16 @@ def batch(
     setup = plan(model, dtype, stream, chat_template, tell)
     keys = {number: request.key(repr(setup)) for number, request in requests.items()}
     keys |= dict.fromkeys(wrong, "")
-    with dask_executor(dask) as executor, keeping(output, keys, not unordered) as kept:
-        telling = Telling(len(kept.answers), len(keys))
+    with (
+        dask_executor(dask) as executor,
+        keeping(output, keys, not unordered) as kept,
+        progress_bar("answering") as progress,
+    ):
         left = [(n, r) for n, r in requests.items() if n not in kept.answers]
         answers = answers_of(setup, left, executor, jobs, together)
         for number, answer in chain(unless_there(wrong, kept), answers):
             kept.add(number, answer)
-            telling.one_more()
+            progress(len(kept.answers), len(keys))
         kept.finish(not unordered)
     if errors := sum("error" in answer for answer in kept.answers.values()):
         click.echo(f"{errors} of the answers are errors", err=True)

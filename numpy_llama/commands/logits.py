@@ -23,8 +23,6 @@ from .streams import try_output
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..tokenizers import Tokenizer
-
 
 def write_array(path: Path, array: "np.ndarray") -> None:
     """A NumPy file, whole or not at all."""
@@ -34,28 +32,6 @@ def write_array(path: Path, array: "np.ndarray") -> None:
 
     with writing(path) as file:
         np.save(file, array)
-
-
-def likeliest(row: "np.ndarray", tokenizer: "Tokenizer", top: int) -> list[dict[str, Any]]:
-    """The likeliest next tokens, each with all that is printed of it. row: (V,) logits."""
-    import numpy as np
-
-    from ..sampling import Sampling, log_probabilities, next_token_probabilities
-
-    probabilities = next_token_probabilities(row, Sampling(temperature=1.0))
-    order = np.argsort(-probabilities, kind="stable")[:top].tolist()
-    first = log_probabilities(row[None], order[:1])[0]
-    return [
-        {
-            "id": token,
-            # A model may have more rows than there are pieces: they pad its matrices.
-            "piece": tokenizer.pieces([token])[0] if token < tokenizer.vocab_size else "",
-            "logit": float(row[token]),
-            "logprob": float(first + (float(row[token]) - float(row[order[0]]))),
-            "probability": float(probabilities[token]),
-        }
-        for token in order
-    ]
 
 
 def print_likeliest(found: list[dict[str, Any]], ids: list[int], as_json: bool) -> None:
@@ -135,4 +111,6 @@ def logits(
     if output is not None:
         write_array(output, rows if all_rows else rows[-1])
     elif tokenizer is not None:
+        from ..scoring import likeliest
+
         print_likeliest(likeliest(rows[-1], tokenizer, top), ids, as_json)

@@ -211,6 +211,22 @@ def test_a_line_that_names_no_golden_is_refused_before_any_is_recorded(model, tm
     assert not (tmp_path / "all").exists()
 
 
+def test_two_goldens_of_one_name_are_refused(model, tmp_path):
+    prompts = write_lines(tmp_path / "p.jsonl", [{"tokens": [3], "id": "a"}] * 2)
+    done = llama_np("golden", "record", "--batch", prompts, "-o", tmp_path / "all", "-m", model)
+    assert done.exit_code == 1 and "'a' is given twice" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["-p", "a", "--batch", "F"], ["--jobs", "2"], ["--dask", "x"], ["-p", "a", "--tokens", "1"]],
+)
+def test_options_of_record_that_do_not_go_together(model, prompts, tmp_path, flags):
+    flags = [prompts if flag == "F" else flag for flag in flags]
+    done = llama_np("golden", "record", *flags, "-o", tmp_path / "all", "-m", model)
+    assert done.exit_code == 2 and not (tmp_path / "all").exists()
+
+
 def test_a_prompt_that_cannot_be_recorded_is_told_and_the_rest_goes_on(model, tmp_path):
     lines = [{"tokens": [10**6]}, {"tokens": [3, 4]}]
     prompts = write_lines(tmp_path / "p.jsonl", lines)

@@ -80,7 +80,7 @@ def test_score_and_logits_are_tasks_too(path, m):
     assert score["perplexity"] == pytest.approx(np.exp(-expected.mean()))
     row = m.logits("once upon", last_only=True)[0].astype(np.float64)
     best = np.argsort(-row)[:3]
-    assert [each["token"] for each in top["top"]] == best.tolist()
+    assert [each["id"] for each in top["top"]] == best.tolist()
     logs = row[best] - np.log(np.exp(row).sum())
     np.testing.assert_allclose([each["logprob"] for each in top["top"]], logs, atol=1e-6)
 
