@@ -96,7 +96,9 @@ class Partial:
         return line_of({"number": number, "key": self.keys[number], "answer": self.answers[number]})
 
     def add(self, number: int, answer: Answer) -> None:
-        """Keep one answer."""
+        """Keep one answer, unless an earlier run has kept it."""
+        if number in self.answers:
+            return
         self.answers[number] = answer
         self.order.append(number)
         self.file.write(self.line(number))

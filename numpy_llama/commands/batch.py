@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def read_requests(
-    file: IO[bytes], task: str, options: Any
+    path: Path, task: str, options: Any
 ) -> tuple[dict[int, "Request"], dict[int, "Answer"]]:
     """The requests of a file by number, and the answers to what is none. Empty lines are none."""
     from ..batch.answers import refused
@@ -39,7 +39,8 @@ def read_requests(
 
     requests: dict[int, Request] = {}
     wrong: dict[int, Answer] = {}
-    lines = ((place, line) for place, line in enumerate(file, start=1) if line.strip())
+    with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
+        lines = [(place, line) for place, line in enumerate(file, start=1) if line.strip()]
     for number, (place, line) in enumerate(lines):
         parsed = parse_line(line, number, task, options, place)
         if isinstance(parsed, Request):
@@ -125,30 +126,29 @@ def batch(
     check_workers(dask, jobs, together)
     from ..batch.dispatch import answers_of, plan
 
-    with sys.stdin.buffer if str(prompts) == "-" else prompts.open("rb") as lines:
-        requests, wrong = read_requests(lines, task, text_options(**options))
+    requests, wrong = read_requests(prompts, task, text_options(**options))
     setup = plan(model, dtype, stream, chat_template, tell)
-    keys = {number: request.key(repr(setup)) for number, request in requests.items()}
+    keys = {n: request.key(repr(setup)) for n, request in requests.items()}
     keys |= dict.fromkeys(wrong, "")
     with (
         dask_executor(dask) as executor,
         keeping(output, keys, not unordered) as kept,
         progress_bar("answering") as progress,
     ):
-        left = [(n, r) for n, r in requests.items() if n not in kept.answers]
+        left = [each for each in requests.items() if each[0] not in kept.answers]
         answers = answers_of(setup, left, executor, jobs, together)
-        for number, answer in chain(unless_there(wrong, kept), answers):
+        for number, answer in chain(wrong.items(), answers):
             kept.add(number, answer)
             progress(len(kept.answers), len(keys))
         kept.finish(not unordered)
+    exit_on_errors(kept)
+
+
+def exit_on_errors(kept: "Kept") -> None:
+    """Say how many of the answers are errors, if any are, and exit 1."""
     if errors := sum("error" in answer for answer in kept.answers.values()):
         click.echo(f"{errors} of the answers are errors", err=True)
         sys.exit(1)
-
-
-def unless_there(wrong: dict[int, "Answer"], kept: "Kept") -> list[tuple[int, "Answer"]]:
-    """The answers to what is no request, but those that an earlier run has kept."""
-    return [(number, answer) for number, answer in wrong.items() if number not in kept.answers]
 
 
 def check_workers(dask: str | None, jobs: int | None, together: int | None) -> None:
