@@ -92,7 +92,7 @@ def refined(search: Search, trial: Trial) -> Trial:
     if len(ways) > 1:
         steps = search.beginning(())
         trials = [search.screen((*others, way), steps) for way in ways]
-        trial = min(trials, key=lambda one: one.residual if one.whole else DIVERGENT**9)
+        trial = min(trials, key=lambda one: one.residual if one.whole else math.inf)
     return search.refine(trial.faults)
 
 

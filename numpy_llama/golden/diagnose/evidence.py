@@ -57,15 +57,12 @@ class Evidence:
         self, name: str, got: np.ndarray | None, want: np.ndarray | None
     ) -> Iterator[tuple[Cell, float]]:
         """The errors of one array of a tap against another, both cut; ∞ where one is missing."""
-        for group, rows in enumerate(self.groups[name]):
-            if rows:
-                there = got is not None and want is not None
-                yield (
-                    (name, group),
-                    relative_rms(rows_of(name, got, rows), rows_of(name, want, rows))  # type: ignore[arg-type]
-                    if there
-                    else math.inf,
-                )
+        given = [(group, rows) for group, rows in enumerate(self.groups[name]) if rows]
+        if got is None or want is None:
+            yield from (((name, group), math.inf) for group, _ in given)
+            return
+        for group, rows in given:
+            yield (name, group), relative_rms(rows_of(name, got, rows), rows_of(name, want, rows))
 
     @property
     def whole(self) -> dict[str, np.ndarray]:
