@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from numpy_llama.attention import attend_blocked
+from numpy_llama.attention import attend, attend_blocked
 from numpy_llama.generation import generate
 from numpy_llama.loading import layout
-from numpy_llama.loading.layout import ForTexts, for_texts, longer_axis_contiguous
+from numpy_llama.loading.layout import ForTexts, attend_one, for_texts, longer_axis_contiguous
 from numpy_llama.model import Llama
 from numpy_llama.text import TextModel
 from tests.models import random_model, random_tokens, tiny_config
@@ -52,6 +52,22 @@ def test_every_tap_is_the_same_but_for_rounding():
     assert list(seen[0]) == list(seen[1])
     for name, want in seen[0].items():
         np.testing.assert_allclose(seen[1][name], want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("H, K", [(6, 6), (6, 2), (6, 1)])
+@pytest.mark.parametrize("S", [1, 2, 77])
+def test_one_query_sees_what_the_textbook_s_does(H, K, S):
+    rng = np.random.default_rng(S)
+    q = 5 * rng.normal(size=(1, H, 10))
+    room = rng.normal(size=(2, K, S + 3, 10))  # as in a cache, where more would fit
+    k, v = room[0, :, :S], room[1, :, :S]
+    np.testing.assert_allclose(attend_one(q, k, v), attend(q, k, v), rtol=1e-12, atol=1e-14)
+
+
+def test_decoding_attends_with_one_query_where_it_was_blocked():
+    assert for_texts(model()).later.model.attention is attend_one
+    own = random_model(tiny_config(), 0, np.float32, attend)
+    assert for_texts(own).later.model.attention is attend
 
 
 def test_a_prompt_is_read_to_the_bit_as_without_and_makes_no_copy():

@@ -1,4 +1,4 @@
-"""Where weights lie in memory: the same numbers, so that a processor reads them fastest.
+"""How texts are decoded fastest: where weights lie in memory, and how one query looks back.
 
 To decode is to read every matrix once for each token: it is as fast as that is read, and with the
 longer axis contiguous that is up to twice as fast. So for texts, matrices with more rows than
@@ -6,12 +6,14 @@ columns are copied once, column after column. The model still computes `x @ w.T`
 """
 
 import dataclasses
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from ..attention import attend_blocked
 from ..backend import Array
 from ..kv_cache import KVCache
 from ..model import Llama
@@ -54,6 +56,21 @@ def laid_out(layer: LayerWeights) -> LayerWeights:
     return dataclasses.replace(layer, **matrices)
 
 
+def attend_one(q: Array, k: Array, v: Array, tap: Tap = no_tap) -> Array:
+    """`attend` of a single query: the product of keys with one vector after the other.
+
+    For the few queries of a group at once, the BLAS would first copy the keys into an order of its
+    own, which takes longer than to multiply them. q: (1, H, hd); k, v: (K, S, hd).
+    """
+    _, H, hd = q.shape
+    grouped = (q / math.sqrt(hd)).reshape(len(k), -1, hd, 1)  # (K, G, hd, 1)
+    scores = (k[:, None] @ grouped)[..., 0]  # (K, G, S)
+    scores -= scores.max(axis=-1, keepdims=True)
+    weights = np.exp(scores, out=scores)
+    heads = weights @ v / weights.sum(axis=-1, keepdims=True)  # (K, G, hd)
+    return heads.reshape(1, H, hd)
+
+
 class Later:
     """A model that is laid out when it is first asked for."""
 
@@ -68,7 +85,9 @@ class Later:
             head = pool.submit(longer_axis_contiguous, weights.lm_head)
             layers = tuple(pool.map(laid_out, weights.layers))
         weights = dataclasses.replace(weights, layers=layers, lm_head=head.result())
-        return dataclasses.replace(self.stored, weights=weights)
+        blocked = self.stored.attention is attend_blocked
+        attention = attend_one if blocked else self.stored.attention
+        return Llama(self.stored.config, weights, attention)
 
 
 @dataclass(frozen=True, repr=False)
