@@ -6,15 +6,19 @@ A candidate that nothing explains costs most: every mistake is tried. Seconds ar
 machine of two cores.
 """
 
+import os
 import sys
 import tempfile
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands have it: one for each job
 
 import numpy as np
 
 from benchmarks.speed import report, seconds
 from numpy_llama import load
 from numpy_llama.golden import check, record
+from numpy_llama.loading.threads import cores
 
 TEXT = (
     "Once upon a time there was a llama who wanted to see the sea. She walked for many days, over "
@@ -36,7 +40,7 @@ def main() -> None:
 
         logits = m.logits([*ids, *range(100, 104)])
         wrong = logits * np.float32(0.9) + np.roll(logits, 1, axis=-1) * np.float32(0.1)
-        wanted = lambda: check(path, {"logits": wrong}, model=m.llama)  # noqa: E731
+        wanted = lambda: check(path, {"logits": wrong}, model=m.llama, jobs=cores())  # noqa: E731
         took = seconds(wanted)
         report("check, logits alone, all singles, 32 tokens", f"{took:.1f} s", "≤ 25 s", took <= 25)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..choices import CANDIDATE_DTYPES, EXPORTS
+from ..loading.threads import share
 from .errors import exit_2_on_errors
 from .help import Command
 from .options import allow_option, threads_option
@@ -114,6 +115,12 @@ def export(
 @click.option("--no-diagnosis", is_flag=True, help="Judge only; do not look for the mistake.")
 @click.option("--deep", is_flag=True, help="Also try every pair of faults: slow.")
 @allow_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Mistakes that are tried at once. Default: one for each core, if --threads is not given.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on stdout.")
 @click.option(
     "--html",
@@ -129,6 +136,7 @@ def check(
     no_diagnosis: bool,
     as_json: bool,
     html: Path | None,
+    jobs: int | None,
     **how: Any,
 ) -> None:
     """Judge CANDIDATE, and if it is wrong say where, and which known mistake it is.
@@ -142,6 +150,7 @@ def check(
     """
     with exit_2_on_errors():
         try_output(html)
+        jobs = share(jobs)
         from ..golden import as_text, load
         from ..golden import check as check_golden
         from ..golden.report.json import as_json as report_json
@@ -154,6 +163,7 @@ def check(
                 required=require,
                 name_mistakes=not no_diagnosis,
                 progress=progress,
+                jobs=jobs,
                 **how,  # dtype, names, model, deep, allow
             )
         if html is not None:

@@ -59,6 +59,7 @@ def check(
     deep: bool = False,
     progress: Progress = no_progress,
     allow: Sequence[str] = (),
+    jobs: int = 1,
 ) -> Report:
     """Judge what another program gave, and if it diverged, say where and by which mistake.
 
@@ -67,7 +68,8 @@ def check(
     calls the taps; see candidate/names.py. required: patterns of the taps, or "greedy", without
     which nothing is passed. model: the golden's (default: where it was recorded from). deep: also
     try every pair of faults. allow: ids of CHOICES that were declared: a candidate that they
-    explain passes. Raises InputError or CheckpointError for what cannot be judged.
+    explain passes. jobs: how many runs with mistakes at once, in threads: as many as are left by
+    those of the linear algebra. Raises InputError or CheckpointError for what cannot be judged.
     """
     allowed = check_allowed(allow)
     if not isinstance(golden, Bundle):
@@ -84,5 +86,5 @@ def check(
     reference = find_reference(golden, model)
     if isinstance(reference, str):
         return dataclasses.replace(report, notes=(*report.notes, reference))
-    found = diagnose(golden, candidate, report, reference, deep, progress, name_mistakes)
+    found = diagnose(golden, candidate, report, reference, deep, progress, name_mistakes, jobs)
     return found if name_mistakes or found.chosen else report

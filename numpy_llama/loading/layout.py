@@ -67,7 +67,7 @@ def attend_one(q: Array, k: Array, v: Array, tap: Tap = no_tap) -> Array:
     scores = (k[:, None] @ grouped)[..., 0]  # (K, G, S)
     scores -= scores.max(axis=-1, keepdims=True)
     weights = np.exp(scores, out=scores)
-    heads = weights @ v / weights.sum(axis=-1, keepdims=True)  # (K, G, hd)
+    heads: Array = weights @ v / weights.sum(axis=-1, keepdims=True)  # (K, G, hd)
     return heads.reshape(1, H, hd)
 
 

@@ -49,6 +49,18 @@ def suit(model: Path) -> None:
         set_threads(1)
 
 
+def share(jobs: int | None) -> int:
+    """How many jobs a command does at once, of one thread each unless another number was asked for.
+
+    By default as many as there are cores: a job for itself waits less than threads for each other.
+    """
+    if jobs is None:
+        jobs = 1 if asked_for() else cores()
+    if jobs > 1 and asked_for() is None and "numpy" not in sys.modules:
+        set_threads(1)
+    return jobs
+
+
 def in_use() -> int:
     """The number that a run has: as set, or one for each core."""
     return asked_for() or cores()

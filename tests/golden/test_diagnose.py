@@ -288,6 +288,18 @@ def test_progress_is_told_and_ends() -> None:
     assert calls[0][0] == 0 and calls[-1][0] == calls[-1][1] >= 60
 
 
+@pytest.mark.parametrize("taps", [None, ["logits"]])
+@pytest.mark.parametrize("faults", [("gate-up-swapped",), ("relu", "decode-position-plus-1"), ()])
+def test_the_diagnosis_does_not_depend_on_how_many_are_tried_at_once(
+    faults: tuple[str, ...], taps: list[str] | None
+) -> None:
+    given = candidate(*faults, taps=taps)
+    if not faults:  # nothing that is known
+        given.values["logits"][:] = np.roll(given.values["logits"], 1, axis=-1)
+    one, three = (check(golden(), given, model=MODEL, jobs=jobs) for jobs in (1, 3))
+    assert one == three and one.diagnosis is not None
+
+
 def test_the_golden_knows_its_model() -> None:
     assert check_model(golden(), MODEL, "this") is MODEL
     with pytest.raises(InputError, match="sha256"):

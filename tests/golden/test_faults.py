@@ -7,6 +7,7 @@ import pytest
 
 from numpy_llama.golden import check
 from numpy_llama.golden.candidate.candidate import Candidate
+from numpy_llama.golden.diagnose.search import BY_STEP
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.faults.attention import Attention
 from numpy_llama.golden.record.bundle import Bundle
@@ -156,3 +157,21 @@ def test_a_correct_model_passes_at_every_dtype() -> None:
         report = compare(golden, Candidate(run(in_dtype(model, dtype), golden.schedule), dtype))
         assert report.summary == "passed"
         assert {tap.verdict for tap in report.taps} == {"ok"}
+
+
+def test_which_faults_know_the_steps_of_a_run() -> None:
+    """All others are looked at in one call: there, their logits are the same to a rounding."""
+    configs = [tiny_config(rope_scaling=rope) for rope in ROPES.values() if rope.type != "dynamic"]
+    steps, found = (20, 15, *[1] * 10), set()
+    for config in (*configs, tiny_config(n_kv_heads=6), tiny_config(tied_head=True)):
+        model = random_model(config, 0, np.float64)
+        schedule = Schedule(tuple(random_tokens(config, sum(steps))), steps)
+        for fault in CATALOGUE.values():
+            if fault.applies(config):
+                by_step, at_once = (
+                    run(*fault.apply(model, one), ["logits"])["logits"]
+                    for one in (schedule, schedule.merged)
+                )
+                same = by_step.shape == at_once.shape and np.allclose(by_step, at_once, 1e-9, 1e-9)
+                found |= set() if same else {fault.id}
+    assert found == BY_STEP

@@ -19,6 +19,7 @@ ONCE = 0.33  # what may be left of a tap where one rounding the other way may le
 CLEAR = 30.0  # floors; where the error is larger, no mistake that is none of these looks so
 SCREENED = 0.8  # what a quick look may leave: two runs' noise
 PART = 0.9  # the larger of two choices leaves about 0.7 of what both make, and none other less
+AT_ONCE = 4  # of those of weights, whose matrices are quantised for each; then a look at them
 NEAR = 3  # how many are looked at exactly
 FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
 
@@ -76,12 +77,10 @@ def screened(
     """A quick look at each choice on top of what a trial has, whose beginning is `steps`."""
     if not choices:
         return []
-    steps = steps or search.beginning(first.faults)
-    found = []
-    for done, choice in enumerate(choices):
-        search.progress(done, len(choices), choice.id)
-        found.append(search.screen((*first.faults, choice), steps, PART))
-    return found
+    begun = steps or search.beginning(first.faults)
+
+    sets = [(*first.faults, choice) for choice in choices]
+    return search.each(lambda every: search.screen(every, begun, PART), sets)
 
 
 def refined(search: Search, trial: Trial) -> Trial:
@@ -137,10 +136,11 @@ def thorough(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
     found = best_of(search, trials, base)
     at_once = search.in_one_call()
     steps = at_once.beginning(())
-    for choice in possible(search, (c for c in CHOICES.values() if c.stored)):
+    stored = possible(search, (c for c in CHOICES.values() if c.stored))
+    for i in range(0, len(stored), AT_ONCE):
         if decisive(found, base):
             break
-        more = screened(at_once, [choice], base, steps)
+        more = screened(at_once, stored[i : i + AT_ONCE], base, steps)
         trials += more
         found += best_of(search, more, base)
     return found, trials

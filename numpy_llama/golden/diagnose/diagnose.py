@@ -108,10 +108,7 @@ def pairs_in_one_stage(
     ]
     pairs = list(itertools.combinations(touching, 2))
     pairs = pairs if deep else pairs[: affordable(search)]
-    tried: list[Trial] = []
-    for done, pair in enumerate(pairs):
-        search.progress(done, len(pairs), " + ".join(fault.id for fault in pair))
-        tried.append(search.screen(pair, steps))
+    tried = search.each(lambda pair: search.screen(pair, steps), pairs)
     best = sorted(tried, key=lambda trial: (-trial.reach, trial.residual))[:EXTENDED]
     refined = [search.refine(trial.faults) for trial in best]
     return [pair for pair in refined if explains(pair, base)], tried
@@ -152,8 +149,9 @@ def search_for_faults(
         return named(chosen, looked_at, stage, tried)
     singles = search.extend(base)
     tried += len(singles)
-    alone = list(search.evidence.values) == ["logits"]
-    clues = dataclasses.replace(clues, free=acquitted(singles, clues.rows) if alone else clues.free)
+    clues = dataclasses.replace(
+        clues, free=acquitted(singles, clues.rows) if search.alone else clues.free
+    )
     found = [trial for trial in singles if explains(trial, base)] + chosen
     if found:
         diagnosis = named(found, singles, stage, tried)
@@ -161,7 +159,7 @@ def search_for_faults(
         diagnosis = search_further(search, base, singles, looked_at, clues, deep, tried)
     return dataclasses.replace(
         diagnosis,
-        evidence=about_rows(clues.rows, search.schedule, singles) if alone else "",
+        evidence=about_rows(clues.rows, search.schedule, singles) if search.alone else "",
         acquitted=acquitted_families(singles, clues.free),
     )
 
@@ -198,7 +196,7 @@ def search_further(
         return named(found, [*singles, *both], stage, tried)
     found, pairs = explaining_pairs(search, base, singles)
     tried += len(pairs)
-    if not found and (deep or list(search.evidence.values) != ["logits"]):
+    if not found and (deep or not search.alone):
         found, in_stage = pairs_in_one_stage(search, base, singles, deep)
         tried += len(in_stage)
     if found:
@@ -215,11 +213,13 @@ def diagnose(
     deep: bool = False,
     progress: Progress = no_progress,
     name_mistakes: bool = True,
+    jobs: int = 1,
 ) -> Report:
     """The report of a candidate that diverged, with where it first did, and by which mistake.
 
     report: what `compare` made of the normalised candidate. model: the golden's. deep: also try
     every pair of faults. name_mistakes: else only the choices that were declared are tried.
+    jobs: how many models with mistakes are run at once; the diagnosis is the same.
     """
     dtype = report.dtype
     evidence = gather(golden, candidate.values, candidate.rows)
@@ -233,7 +233,7 @@ def diagnose(
             for tap in evidence.values
             for group, floor in enumerate(golden.group_floors(tap, dtype))
         }
-        search = Search(model, golden.schedule, evidence, floors, dtype, progress)
+        search = Search(model, golden.schedule, evidence, floors, dtype, progress, jobs)
         base = search.refine(())
         if base.residual <= DIVERGENT:
             if is_noise(golden, candidate, search):

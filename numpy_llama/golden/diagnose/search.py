@@ -9,7 +9,8 @@ that. All is compared by cells: a tap in one group of rows.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +31,15 @@ from .evidence import Evidence
 REFINED = 6  # of those that come close to it, and of those that explain most of its beginning
 HOPELESS = 100.0  # floors; a fault's own noise may be larger than the correct model's, but less so
 CLOSER = 0.5  # an explanation leaves at most this share of the error that there was without it
+
+# Mistakes that show otherwise, or not at all, where all decode steps are one call.
+BY_STEP = frozenset(
+    "cache-misses-self cache-prompt-end-lost decode-later-layers-plus-1 decode-position-doubled "
+    "decode-position-minus-1 decode-position-plus-1 decode-position-plus-1-gap "
+    "decode-position-zero heads-not-transposed left-padding-decode-positions logits-previous-row "
+    "mask-missing mask-one-ahead mask-skipped-with-cache mask-upper-left mask-upper-left-decode "
+    "prompt-end-repeated softmax-over-queries".split()
+)
 
 StepErrors = dict[tuple[str, int], float]  # tap and first row of a step → error
 
@@ -103,6 +113,7 @@ class Search:
     floors: Mapping[Cell, float]  # the golden's, at the candidate's dtype
     dtype: str
     progress: Progress
+    jobs: int = 1  # trials at once, in threads: they share the weights, and NumPy lets others run
 
     @property
     def complete(self) -> bool:
@@ -113,9 +124,31 @@ class Search:
         """The search with all decode steps in one call, which reads the weights once."""
         return dataclasses.replace(self, schedule=in_fewer_steps(self.model, self.schedule))
 
+    @property
+    def alone(self) -> bool:
+        """Whether the logits are all that was given."""
+        return list(self.evidence.values) == ["logits"]
+
+    @staticmethod
+    def stepless(faults: Iterable[Fault]) -> bool:
+        """Whether the logits with these mistakes do not depend on how a run is divided in calls."""
+        return all(fault.id in CATALOGUE and fault.id not in BY_STEP for fault in faults)
+
     def quickly(self, faults: tuple[Fault, ...]) -> "Search":
         """The same in one call, if these are of how weights are stored: they know no steps."""
         return self.in_one_call() if faults and all(f.stored for f in faults) else self
+
+    def each(
+        self, look: Callable[[tuple[Fault, ...]], Trial], sets: Sequence[tuple[Fault, ...]]
+    ) -> list[Trial]:
+        """A trial of each set of faults, in their order; `jobs` of them are made at once."""
+        found: list[Trial] = []
+        with ThreadPoolExecutor(self.jobs) as pool:
+            for faults, trial in zip(sets, pool.map(look, sets), strict=True):
+                self.progress(len(found), len(sets), " + ".join(fault.id for fault in faults))
+                found.append(trial)
+        self.progress(len(sets), len(sets), "")
+        return found
 
     def play(
         self, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing
@@ -160,6 +193,8 @@ class Search:
         along = [0.0]
         shows: set[int] = set()
         hopeless: dict[Cell, float] = {}
+        # With all rows in one call, logits alone come at its end: nothing is saved by stopping.
+        to_the_end = self.alone and self.schedule != self.evidence.schedule
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             error = self.evidence.step_error(name, start, array)
@@ -170,7 +205,8 @@ class Search:
                 along.append(cosine(off, array - before))
                 ratios = row_errors(name, array, before) / self.floors[cell]
                 shows.update(start + i for i in np.flatnonzero(ratios > DIVERGENT).tolist())
-            if error > HOPELESS * self.floors[cell] and error > share * base.errors[name, start]:
+            left = error > share * base.errors[name, start]
+            if left and error > HOPELESS * self.floors[cell] and not to_the_end:
                 hopeless[cell] = error
                 raise StopRun
             seen.append(name)
@@ -242,13 +278,16 @@ class Search:
         The promising ones are refined, and come first, the best before the others.
         """
         faults = self.candidates(base.faults) if faults is None else faults
-        trials = []
+        at_once = self.in_one_call()
         steps = self.beginning(base.faults)
-        for done, fault in enumerate(faults):
-            names = " + ".join(f.id for f in (*base.faults, fault))
-            self.progress(done, len(faults), names)
-            trials.append(self.screen((*base.faults, fault), steps))
-        self.progress(len(faults), len(faults), "")
+        in_one = at_once.beginning(base.faults) if self.alone else steps
+
+        def look(every: tuple[Fault, ...]) -> Trial:
+            if self.alone and self.stepless(every):
+                return at_once.screen(every, in_one)
+            return self.screen(every, steps)
+
+        trials = self.each(look, [(*base.faults, fault) for fault in faults])
         best = sorted(filter(lambda trial: closer(trial, base), trials), key=by_residual)
         furthest = sorted((t for t in trials if t.reach > base.reach), key=lambda t: -t.reach)
         chosen = {id(trial): trial for trial in (*best[:REFINED], *furthest[:REFINED])}
