@@ -9,7 +9,6 @@ import pytest
 
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.convert import Target, convert
-from numpy_llama.loading.layer_stream import Scratch
 from numpy_llama.loading.memory import free_memory, human, weight_memory
 from numpy_llama.loading.weights import load_weights, model_of
 from numpy_llama.parameters import LayerWeights
@@ -57,9 +56,9 @@ def test_a_streamed_layer_has_the_arrays_of_a_resident_one(tmp_path: Path) -> No
         _ = streamed[0].w_norm
 
 
-def test_a_streamed_forward_holds_two_matrices_at_a_time(tmp_path: Path) -> None:
-    """A model of 26 MB as float32, whose activations are negligible."""
-    config = dict(dim=256, hidden_dim=1024, n_layers=6, vocab_size=300, attention_bias=False)
+def test_a_streamed_forward_holds_less_than_a_matrix_at_a_time(tmp_path: Path) -> None:
+    """A model of 100 MB as float32, whose activations are negligible."""
+    config = dict(dim=512, hidden_dim=8192, n_layers=2, vocab_size=300, attention_bias=False)
     checkpoint = open_checkpoint(write(tmp_path / "model", **config))
     need = weight_memory(checkpoint.config)
     tracemalloc.start()
@@ -67,32 +66,14 @@ def test_a_streamed_forward_holds_two_matrices_at_a_time(tmp_path: Path) -> None
     model.forward([1, 2])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert need.streamed < peak < 1.25 * need.streamed < need.resident / 5
-
-
-def test_scratch_memory_is_taken_again_only_when_nobody_looks_at_it() -> None:
-    """A view of a view is enough to keep it; what was handed out is never written to again."""
-    scratch = Scratch()
-    first = scratch.empty((4, 6), np.float32)
-    address = first.ctypes.data
-    first[:] = 1
-    corner = first[1:, 2:].T[::2]
-    del first
-    second = scratch.empty((3, 5), np.float32)
-    second[:] = 2
-    assert (corner == 1).all() and second.shape == (3, 5) and second.flags.writeable
-    del corner
-    third = scratch.empty((2, 12), np.float32)
-    assert third.ctypes.data == address and third.dtype == np.float32
-    del third
-    assert scratch.empty((100,), np.float64).shape == (100,)
+    assert peak < need.streamed < need.resident / 5
 
 
 def test_two_matrices_of_a_streamed_layer_can_be_held_at_once(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(write(tmp_path / "model"))
     layer = load_weights(checkpoint, stream=True).layers[1]
     gate = layer.w_gate
-    before = gate.copy()
+    before = np.array(gate)
     assert not np.array_equal(layer.w_up, gate)
     np.testing.assert_array_equal(gate, before)
 

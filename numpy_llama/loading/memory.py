@@ -16,9 +16,9 @@ from ..formats.checkpoint import expected_shapes
 class Need:
     """Bytes of weights in memory, in the dtype of the computation.
 
-    resident: all of them. streamed: what is outside of the blocks, the blocks' vectors, and two
-    matrices: the one in use, and the next. A float32 file is used where it lies, so that the
-    system can take its part of `resident` back.
+    resident: all of them. streamed: what is outside of the blocks, the blocks' vectors, and one
+    matrix: a quantised one is expanded whole, one of 16-bit floats in parts. A float32 file is
+    used where it lies, so that the system can take its part of `resident` back.
     """
 
     resident: int
@@ -30,7 +30,7 @@ def weight_memory(config: LlamaConfig, itemsize: int = 4) -> Need:
     sizes = [(name, math.prod(shape), len(shape)) for name, shape in expected_shapes(config)]
     total = sum(size for _, size, _ in sizes)
     matrices = [size for name, size, axes in sizes if name.startswith("layers.") and axes == 2]
-    return Need(itemsize * total, itemsize * (total - sum(matrices) + 2 * max(matrices)))
+    return Need(itemsize * total, itemsize * (total - sum(matrices) + max(matrices)))
 
 
 def linux_memory() -> int | None:

@@ -1,7 +1,9 @@
 """From a checkpoint's stored tensors to the model's arrays: all at once, or one layer at a time."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,13 +11,12 @@ from ..attention import attend_blocked
 from ..choices import DTYPES
 from ..errors import InputError
 from ..formats import Checkpoint, StoredTensor, open_checkpoint
-from ..formats.storage.floats import bf16_to_f32, f16_to_f32
 from ..model import Llama
 from ..parameters import LayerWeights, Weights, rotated_heads
 from ..rope import adjacent_rows
-from .layer_stream import Empty, LayerStream
+from .layer_stream import LayerStream
+from .streamed_matrix import TO_F32, StreamedMatrix
 
-TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
 ToDevice = Callable[[np.ndarray], np.ndarray]
 Progress = Callable[[int, int], None]
 
@@ -36,10 +37,10 @@ def numpy_dtype(name: str) -> np.dtype:
     return np.dtype(name)
 
 
-def expand(bits: np.ndarray, stored: str, dtype: np.dtype, empty: Empty = np.empty) -> np.ndarray:
+def expand(bits: np.ndarray, stored: str, dtype: np.dtype) -> np.ndarray:
     """A stored tensor in the dtype of the computation, exactly; no copy where it has it already."""
     if stored in TO_F32:
-        bits = TO_F32[stored](bits, empty(bits.shape, np.float32))
+        bits = TO_F32[stored](bits)
     return bits.astype(dtype, copy=False)
 
 
@@ -53,16 +54,26 @@ def count_not_finite(checkpoint: Checkpoint) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def load_tensor(
-    checkpoint: Checkpoint, name: str, dtype: np.dtype, empty: Empty = np.empty
-) -> np.ndarray:
+def load_tensor(checkpoint: Checkpoint, name: str, dtype: np.dtype) -> np.ndarray:
     """One tensor by our name, RoPE's pairs adjacent, in the dtype of the computation."""
     tensor: StoredTensor = checkpoint.tensors[name]
     bits = tensor.load()
     heads = rotated_heads(name, checkpoint.config)
     if heads and checkpoint.rope_layout == "half-split":
         bits = adjacent_rows(bits, heads)  # before it is expanded: half the bytes
-    return expand(bits, tensor.dtype, dtype, empty)
+    return expand(bits, tensor.dtype, dtype)
+
+
+def stored_matrix(checkpoint: Checkpoint, name: str, dtype: np.dtype) -> Any:
+    """The same of a matrix for `x @ w.T` alone: one of 16-bit floats stays in the file."""
+    tensor: StoredTensor = checkpoint.tensors[name]
+    if tensor.dtype not in TO_F32:
+        return load_tensor(checkpoint, name, dtype)
+    order = None
+    heads = rotated_heads(name, checkpoint.config)
+    if heads and checkpoint.rope_layout == "half-split":
+        order = adjacent_rows(np.arange(tensor.shape[0]), heads)
+    return StreamedMatrix(tensor.load(), tensor.dtype, dtype, order)
 
 
 def load_weights(
@@ -80,12 +91,14 @@ def load_weights(
     """
     computed = numpy_dtype(dtype)
 
-    def load(name: str, empty: Empty = np.empty) -> np.ndarray:
-        return to_device(load_tensor(checkpoint, name, computed, empty))
+    def load(name: str) -> np.ndarray:
+        return to_device(load_tensor(checkpoint, name, computed))
 
     embeddings = load("tok_embeddings")
     lm_head = embeddings if checkpoint.config.tied_head else load("lm_head")
-    layers = LayerStream(checkpoint.config, load)
+    on_host = isinstance(embeddings, np.ndarray)
+    matrix = partial(stored_matrix, checkpoint, dtype=computed) if on_host else load
+    layers = LayerStream(checkpoint.config, load, matrix)
 
     def kept(i: int) -> LayerWeights:
         progress(i, len(layers))

@@ -12,18 +12,21 @@ import pytest
 
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.convert import convert
+from numpy_llama.loading import streamed_matrix
 from numpy_llama.loading.weights import model_of
 from numpy_llama.model import Llama
 from tests.models import random_tensors, random_tokens, tiny_config
 from tests.tiny import checkpoint_of
 
-CONFIG = tiny_config()
+CONFIG = tiny_config(hidden_dim=3 * 2**14)  # its matrices are more than one block
 TOKENS = random_tokens(CONFIG, 9)
 
 
 @pytest.fixture
-def streamed(tmp_path: Path) -> Llama:
-    """A model whose layers stay in their file, which has run once."""
+def streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Llama:
+    """A model whose layers stay in their file, which has run once, with two threads."""
+    monkeypatch.setattr(streamed_matrix, "cores", lambda: 2)
+    monkeypatch.setattr(streamed_matrix, "in_use", lambda: 1)
     tensors = random_tensors(CONFIG, dtype=np.float32)
     convert(checkpoint_of(CONFIG, tensors), tmp_path / "model", "bf16")
     model = model_of(open_checkpoint(tmp_path / "model"), stream=True)
@@ -52,7 +55,7 @@ def ended_well(child: int, seconds: float) -> bool:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_after_a_streamed_run_runs_too(streamed: Llama) -> None:
-    """The thread that reads ahead is not in the child."""
+    """The threads that share a product are not in the child."""
     expected = streamed.forward(TOKENS)
     child = fork()
     if child == 0:
@@ -60,19 +63,6 @@ def test_a_child_forked_after_a_streamed_run_runs_too(streamed: Llama) -> None:
         os._exit(0 if same else 1)
     assert ended_well(child, 30)
     assert np.array_equal(streamed.forward(TOKENS), expected)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_forked_while_a_lock_is_held_runs_too(streamed: Llama) -> None:
-    """As when the thread that reads ahead takes memory at that moment."""
-    expected = streamed.forward(TOKENS)
-    for scratch in streamed.weights.layers.ahead.scratch:  # type: ignore[attr-defined]
-        scratch.lock.acquire()
-    child = fork()
-    if child == 0:
-        same = np.array_equal(streamed.forward(TOKENS), expected)
-        os._exit(0 if same else 1)
-    assert ended_well(child, 30)
 
 
 def test_threads_share_a_streamed_model(streamed: Llama) -> None:
@@ -93,16 +83,20 @@ def test_threads_share_a_streamed_model(streamed: Llama) -> None:
     assert not wrong and not any(thread.is_alive() for thread in threads)
 
 
-def test_without_another_thread_it_reads_when_it_is_asked(
+def test_without_another_thread_one_does_all(
     streamed: Llama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = streamed.forward(TOKENS)
 
+    refused = []
+
     def submit(*args: object) -> None:
+        refused.append(args)
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(streamed.weights.layers.ahead.worker, "submit", submit)  # type: ignore
+    monkeypatch.setattr(streamed_matrix.pool(os.getpid()), "submit", submit)
     assert np.array_equal(streamed.forward(TOKENS), expected)
+    assert refused
 
 
 def test_a_model_that_is_replaced_while_it_is_streamed_stays_what_it_was(tmp_path: Path) -> None:

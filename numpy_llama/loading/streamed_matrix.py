@@ -1,0 +1,114 @@
+"""A matrix that stays in its file as 16-bit floats: a product expands it a block of rows at a time.
+
+A block fits in the processor's cache, where it is expanded and multiplied at once; the whole matrix
+would be written to memory, and read back. The blocks are shared among threads where the BLAS
+leaves it cores. The values are those of the product with the whole matrix.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+from ..formats.storage.floats import bf16_to_f32, f16_to_f32
+from .threads import cores, in_use
+
+TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
+EDGE = 64  # rows; a multiple of what the kernels of BLAS take at a time
+# Elements of a block: for one row of x, 1 MB as float32. For a few rows the BLAS sums small
+# products (up to 10⁶ multiplications) in another order than large ones: no block may be small.
+ONE, FEW = 1 << 18, 1 << 19
+MOST = 512  # rows of a block for many rows of x
+
+
+def block_rows(x_rows: int, columns: int) -> int:
+    """How many rows of a matrix are expanded at a time."""
+    least = -(-(ONE if x_rows == 1 else FEW) // columns)
+    return EDGE * -(-max(least, min(x_rows, MOST)) // EDGE)
+
+
+@cache
+def pool(process: int) -> ThreadPoolExecutor:
+    """The threads of this process: a forked child has none of its parent's."""
+    return ThreadPoolExecutor(max(1, cores() - 1))
+
+
+def in_parallel(work: Callable[[int], None], n: int) -> None:
+    """work(0), …, work(n - 1): the first in this thread, each other in one of the pool."""
+    others = []
+    for i in range(1, n):
+        try:
+            others.append(pool(os.getpid()).submit(copy_context().run, work, i))
+        except RuntimeError:  # the system gives no thread
+            work(i)
+    work(0)
+    for other in others:
+        other.result()
+
+
+class StreamedMatrix:
+    """A stored matrix (out, in) that is used as `x @ matrix.T`.
+
+    bits: as stored, "BF16" (in uint16) or "F16"; order: which row of it is each of ours. dtype:
+    that of the computation. `np.asarray` gives all of it.
+    """
+
+    def __init__(
+        self, bits: np.ndarray, stored: str, dtype: np.dtype, order: np.ndarray | None = None
+    ):
+        self.bits, self.stored, self.dtype, self.order = bits, stored, dtype, order
+        self.shape = bits.shape
+
+    @property
+    def T(self) -> "Transposed":  # noqa: N802
+        """What a product takes."""
+        return Transposed(self)
+
+    def rows(self, first: int, last: int, buffer: np.ndarray) -> np.ndarray:
+        """Some of the rows, expanded: in `buffer`, float32, where it is float32 that is asked."""
+        rows = slice(first, last)
+        bits = self.bits[rows if self.order is None else self.order[rows]]
+        out = buffer[: bits.size].reshape(bits.shape)
+        return TO_F32[self.stored](bits, out).astype(self.dtype, copy=False)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("a streamed matrix has no array of which to give a view")
+        whole = self.rows(0, len(self.bits), np.empty(self.bits.size, np.float32))
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+
+class Transposed:
+    """(in, out): the right side of a product."""
+
+    __array_ufunc__ = None  # so NumPy leaves `x @` to `__rmatmul__`
+
+    def __init__(self, matrix: StreamedMatrix):
+        self.matrix = matrix
+
+    def __rmatmul__(self, x: Array) -> Array:
+        """x (L, in) times it: (L, out)."""
+        matrix = self.matrix
+        n, columns = matrix.shape
+        if x.ndim != 2 or x.shape[1] != columns:
+            raise ValueError(f"{x.shape} @ {(columns, n)}: the inner lengths differ")
+        height = block_rows(len(x), columns)
+        firsts = [*range(0, max(n - height, 0) + 1, height)]  # the last takes what is left over
+        lasts = [*firsts[1:], n]
+        workers = max(1, min(cores() // in_use(), len(firsts)))
+        y = np.empty((len(x), n), np.result_type(x, matrix.dtype))
+
+        def share(worker: int) -> None:
+            """Every so manieth block, from the worker's own."""
+            buffer = np.empty(min(2 * height, n) * columns, np.float32)
+            for i in range(worker, len(firsts), workers):
+                first, last = firsts[i], lasts[i]
+                y[:, first:last] = x @ matrix.rows(first, last, buffer).T
+
+        in_parallel(share, workers)
+        return y
