@@ -20,6 +20,7 @@ from numpy_llama.commands import main
 from numpy_llama.commands.errors import CannotJudge, one_sentence
 from numpy_llama.errors import InputError
 from numpy_llama.formats.convert import convert
+from numpy_llama.loading.threads import OF_BLOCKS
 from tests.models import random_tensors, tiny_config
 from tests.tiny import checkpoint_of, write_tiny_model
 
@@ -511,6 +512,31 @@ def test_a_small_model_has_one_thread_unless_the_user_says_another(
         env=inherited | environment,
     )
     assert done.stdout.splitlines()[-1] == str(threads), done.stderr
+
+
+@pytest.mark.parametrize(("asked", "threads"), [({}, None), ({"OMP_NUM_THREADS": "3"}, "3")])
+@pytest.mark.parametrize(("free", "streamed"), [(1999, True), (2000, False)])
+def test_a_model_that_will_be_streamed_shares_its_blocks_among_the_threads(
+    tmp_path, free, streamed, asked, threads
+):
+    """All of them expand matrices, where the BLAS would only multiply with all."""
+    (tmp_path / "model.safetensors").write_bytes(bytes(1000))
+    code = (
+        "import sys, os; from pathlib import Path; from numpy_llama.loading import threads\n"
+        f"threads.SMALL, threads.free_memory = 0, lambda: {free}\n"
+        "threads.suit(Path(sys.argv[1])); assert 'numpy' not in sys.modules\n"
+        "print(os.environ.get('OPENBLAS_NUM_THREADS'), threads.of_blocks(), threads.cores())\n"
+    )
+    inherited = {k: v for k, v in os.environ.items() if k not in (*THREAD_VARIABLES, OF_BLOCKS)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=inherited | asked,
+    )
+    blas, blocks, cores = done.stdout.split()
+    assert (blas, blocks) == (("1", threads or cores) if streamed else ("None", "1")), done.stderr
 
 
 # ------------------------------------------------------------------ errors as sentences

@@ -8,6 +8,7 @@ import pytest
 from numpy_llama.formats.storage.floats import f32_to_bf16
 from numpy_llama.loading import streamed_matrix
 from numpy_llama.loading.streamed_matrix import StreamedMatrix, block_rows
+from numpy_llama.loading.threads import OF_BLOCKS
 
 COLUMNS = 2048
 RNG = np.random.default_rng(0)
@@ -23,8 +24,7 @@ def stored(rows: int, kind: str, columns: int = COLUMNS) -> tuple[np.ndarray, np
 
 
 def with_workers(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
-    monkeypatch.setattr(streamed_matrix, "cores", lambda: n)
-    monkeypatch.setattr(streamed_matrix, "in_use", lambda: 1)
+    monkeypatch.setenv(OF_BLOCKS, str(n))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -15,7 +15,7 @@ from ..choices import THREAD_VARIABLES
 from ..errors import InputError
 from ..formats import open_checkpoint
 from ..loading.open import Say, too_large, warn
-from ..loading.threads import cores, set_threads
+from ..loading.threads import OF_BLOCKS, cores, set_threads
 from ..model import Llama
 from ..store.find import find_model
 from ..text import TextModel, load
@@ -69,9 +69,10 @@ def answer_together(
 @contextmanager
 def threads_of_children(n: int | None) -> Iterator[None]:
     """How many threads the linear algebra has in processes that are started meanwhile."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, OF_BLOCKS)}
     if n is not None:
         set_threads(n)
+        os.environ.pop(OF_BLOCKS, None)  # a process for itself is a share already
     try:
         yield
     finally:

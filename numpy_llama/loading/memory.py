@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import LlamaConfig
-from ..formats.checkpoint import expected_shapes
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,8 @@ class Need:
 
 def weight_memory(config: LlamaConfig, itemsize: int = 4) -> Need:
     """What running a model of this config needs; `itemsize` is 4 for float32, 8 for float64."""
+    from ..formats.checkpoint import expected_shapes  # it brings NumPy: too soon for threads.py
+
     sizes = [(name, math.prod(shape), len(shape)) for name, shape in expected_shapes(config)]
     total = sum(size for _, size, _ in sizes)
     matrices = [size for name, size, axes in sizes if name.startswith("layers.") and axes == 2]

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..backend import Array
 from ..formats.storage.floats import bf16_to_f32, f16_to_f32
-from .threads import cores, in_use
+from .threads import of_blocks
 
 TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
 EDGE = 64  # rows; a multiple of what the kernels of BLAS take at a time
@@ -35,7 +35,7 @@ def block_rows(x_rows: int, columns: int) -> int:
 @cache
 def pool(process: int) -> ThreadPoolExecutor:
     """The threads of this process: a forked child has none of its parent's."""
-    return ThreadPoolExecutor(max(1, cores() - 1))
+    return ThreadPoolExecutor(max(1, of_blocks() - 1))
 
 
 def in_parallel(work: Callable[[int], None], n: int) -> None:
@@ -100,7 +100,7 @@ class Transposed:
         height = block_rows(len(x), columns)
         firsts = [*range(0, max(n - height, 0) + 1, height)]  # the last takes what is left over
         lasts = [*firsts[1:], n]
-        workers = max(1, min(cores() // in_use(), len(firsts)))
+        workers = min(of_blocks(), len(firsts))
         y = np.empty((len(x), n), np.result_type(x, matrix.dtype))
 
         def share(worker: int) -> None:

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 from ..choices import THREAD_VARIABLES
+from .memory import free_memory
 
 # Below it a model computes faster on one thread: its products are shorter than the wait for a
 # second (measured with llama2.c's stories260K: a third faster; with SmolLM2 slower).
 SMALL = 16 << 20  # bytes of weights
+# How many threads take blocks of a streamed matrix, each with a BLAS of one; set by `suit` alone.
+OF_BLOCKS = "LLAMA_NP_BLOCK_THREADS"
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pth", ".npz")
 
 
@@ -44,9 +47,25 @@ def stored_bytes(model: Path) -> int:
 
 
 def suit(model: Path) -> None:
-    """One thread for a small model, where nobody has said how many and NumPy is not there yet."""
-    if asked_for() is None and "numpy" not in sys.modules and 0 < stored_bytes(model) < SMALL:
+    """Threads for a model, where NumPy is not there yet: one for a small one.
+
+    One that will be streamed shares its blocks among as many as were asked for, or as there are
+    cores: so matrices are expanded by all of them, where the BLAS would only multiply by all.
+    """
+    if "numpy" in sys.modules:
+        return
+    size, free = stored_bytes(model), free_memory()
+    if free is not None and 2 * size > free:  # 16 bits become 32
+        os.environ[OF_BLOCKS] = str(in_use())
         set_threads(1)
+    elif asked_for() is None and 0 < size < SMALL:
+        set_threads(1)
+
+
+def of_blocks() -> int:
+    """How many threads a product with a streamed matrix has."""
+    value = os.environ.get(OF_BLOCKS, "")
+    return max(int(value), 1) if value.isdecimal() else 1
 
 
 def share(jobs: int | None) -> int:

@@ -13,6 +13,7 @@ import pytest
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.convert import convert
 from numpy_llama.loading import streamed_matrix
+from numpy_llama.loading.threads import OF_BLOCKS
 from numpy_llama.loading.weights import model_of
 from numpy_llama.model import Llama
 from tests.models import random_tensors, random_tokens, tiny_config
@@ -25,8 +26,7 @@ TOKENS = random_tokens(CONFIG, 9)
 @pytest.fixture
 def streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Llama:
     """A model whose layers stay in their file, which has run once, with two threads."""
-    monkeypatch.setattr(streamed_matrix, "cores", lambda: 2)
-    monkeypatch.setattr(streamed_matrix, "in_use", lambda: 1)
+    monkeypatch.setenv(OF_BLOCKS, "2")
     tensors = random_tensors(CONFIG, dtype=np.float32)
     convert(checkpoint_of(CONFIG, tensors), tmp_path / "model", "bf16")
     model = model_of(open_checkpoint(tmp_path / "model"), stream=True)
