@@ -242,7 +242,7 @@ def test_info_for_people_and_for_programs(model):
     assert about["parameters"] == 3 * block + 2 * V * D + D
     assert about["bytes_stored"] == about["bytes_resident"] == 4 * about["parameters"]
     outside = 2 * V * D + D + 3 * 2 * D  # embeddings, head, and every gain
-    assert about["bytes_streamed"] == 4 * (outside + 2 * D * q)  # wq or wo, and the next matrix
+    assert about["bytes_streamed"] == 4 * (outside + D * q)  # wq or wo
     text = ok("info", model).stdout
     assert "grouped-query" in text and "SentencePiece" in text and "384 B a token" in text
 

@@ -65,7 +65,7 @@ stream_option = click.option(
     "--stream/--no-stream",
     default=None,
     help="Leave the weights in the file and expand each when it is used: slower, in less memory, "
-    "with the same result. Default: where they would not fit in free memory.",
+    "with the same result but for rounding. Default: where they would not fit in free memory.",
 )
 context_option = click.option(
     "-c",

@@ -87,7 +87,7 @@ def load_weights(
 
     dtype: "float32" (the default) or "float64". A float32 file is used where it lies: its pages
     are read when first touched. `stream`: the matrices of the layers stay in the file, and each is
-    expanded at every use; the values are the same.
+    expanded at every use; the values are the same, and sums may be taken in another order.
     """
     computed = numpy_dtype(dtype)
 
