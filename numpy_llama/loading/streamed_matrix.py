@@ -1,9 +1,9 @@
 """A matrix that stays in its file as 16-bit floats: a product expands it a block of rows at a time.
 
 A block fits in the processor's cache, where it is expanded and multiplied at once; the whole matrix
-would be written to memory, and read back. The blocks are shared among threads where the BLAS
-leaves it cores. The result is that of the whole matrix, but for rounding: OpenBLAS's AVX-512 kernels
-with one thread give the same bits in all that was tried, those for AVX2 not always.
+would be written to memory, and read back. The blocks are shared among threads, where the BLAS has
+one (see threads.py). The result is that of the whole matrix, but for rounding: with one thread,
+OpenBLAS's kernels for AVX-512 give the same bits in all that was tried, those for AVX2 not always.
 """
 
 import os
