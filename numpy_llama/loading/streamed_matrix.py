@@ -2,8 +2,8 @@
 
 A block fits in the processor's cache, where it is expanded and multiplied at once; the whole matrix
 would be written to memory, and read back. The blocks are shared among threads where the BLAS
-leaves it cores. The result is that of the whole matrix, but for rounding: OpenBLAS's AVX-512 kernels
-with one thread give the same bits in all that was tried, those for AVX2 not always.
+leaves it cores. The result is that of the whole matrix, but for rounding: with one thread,
+OpenBLAS's AVX-512 kernels gave the same bits in all that was tried, those for AVX2 did not.
 """
 
 import os
