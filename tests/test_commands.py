@@ -515,12 +515,16 @@ def test_a_small_model_has_one_thread_unless_the_user_says_another(
 
 
 @pytest.mark.parametrize(("asked", "threads"), [({}, None), ({"OMP_NUM_THREADS": "3"}, "3")])
-@pytest.mark.parametrize(("free", "streamed"), [(1999, True), (2000, False)])
+@pytest.mark.parametrize(
+    ("stored", "free", "streamed"),
+    [("BF16", 1999, True), ("F16", 1999, True), ("F32", 1999, False), ("BF16", 2000, False)],
+)
 def test_a_model_that_will_be_streamed_shares_its_blocks_among_the_threads(
-    tmp_path, free, streamed, asked, threads
+    tmp_path, stored, free, streamed, asked, threads
 ):
     """All of them expand matrices, where the BLAS would only multiply with all."""
-    (tmp_path / "model.safetensors").write_bytes(bytes(1000))
+    header = b'{"a": {"dtype": "%s", ' % stored.encode()
+    (tmp_path / "model.safetensors").write_bytes(header.ljust(1000))
     code = (
         "import sys, os; from pathlib import Path; from numpy_llama.loading import threads\n"
         f"threads.SMALL, threads.free_memory = 0, lambda: {free}\n"

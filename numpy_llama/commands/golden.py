@@ -136,7 +136,6 @@ def check(
     no_diagnosis: bool,
     as_json: bool,
     html: Path | None,
-    jobs: int | None,
     **how: Any,
 ) -> None:
     """Judge CANDIDATE, and if it is wrong say where, and which known mistake it is.
@@ -150,7 +149,7 @@ def check(
     """
     with exit_2_on_errors():
         try_output(html)
-        jobs = share(jobs)
+        how["jobs"] = share(how["jobs"])  # before NumPy is imported
         from ..golden import as_text, load
         from ..golden import check as check_golden
         from ..golden.report.json import as_json as report_json
@@ -163,8 +162,7 @@ def check(
                 required=require,
                 name_mistakes=not no_diagnosis,
                 progress=progress,
-                jobs=jobs,
-                **how,  # dtype, names, model, deep, allow
+                **how,  # dtype, names, model, deep, allow, jobs
             )
         if html is not None:
             write_html(html, report, bundle, candidate)

@@ -46,6 +46,14 @@ def stored_bytes(model: Path) -> int:
     return sum(file.stat().st_size for file in files if file.suffix in WEIGHTS)
 
 
+def of_16_bits(model: Path) -> bool:
+    """Whether the header of a model's first safetensors file has tensors of 16-bit floats."""
+    for file in sorted(model.glob("*.safetensors")):
+        with file.open("rb") as stored:
+            return b'F16"' in stored.read(1 << 16)  # "F16" or "BF16"
+    return False
+
+
 def suit(model: Path) -> None:
     """Threads for a model, where NumPy is not there yet: one for a small one.
 
@@ -55,7 +63,7 @@ def suit(model: Path) -> None:
     if "numpy" in sys.modules:
         return
     size, free = stored_bytes(model), free_memory()
-    if free is not None and 2 * size > free:  # 16 bits become 32
+    if free is not None and 2 * size > free and of_16_bits(model):  # which become 32
         os.environ[OF_BLOCKS] = str(in_use())
         set_threads(1)
     elif asked_for() is None and 0 < size < SMALL:

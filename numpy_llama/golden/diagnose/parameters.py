@@ -20,6 +20,7 @@ BESIDE = 0.05  # relative: where the secant begins
 MOST = 2.0  # in one step, in logarithms
 STEPS = 12  # of the secant, at most
 POINTING = 0.9  # the cosine with the error of what a small change of the right value makes
+NEARER = 0.9  # of the error of the right value; one that explains it leaves far less
 DONE = 1e-7  # relative: float32 has no digits beyond
 
 
@@ -133,6 +134,7 @@ def explaining_numbers(
         else:
             values = [w for w in windows(rows) if size(fit.off(w)) < math.inf]
             values = sorted(values, key=lambda w: size(fit.off(w)))[:1]
+        values = [v for v in values if size(fit.off(v)) <= NEARER * size(from_right)]
         trials = [search.refine((parameter.of(config, value),)) for value in values]
         found += [trial for trial in trials if explains(trial, base)]
     return found, work.done
