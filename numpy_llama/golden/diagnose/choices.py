@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from ..faults import CHOICES, Choice, Fault
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell
-from .search import CLOSER, Beginning, Search, Trial, by_residual
+from .search import CLOSER, Search, Trial, by_residual
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much
@@ -71,13 +71,11 @@ def possible(search: Search, choices: Iterable[Choice]) -> list[Choice]:
     return [choice for choice in choices if choice.applies(search.model.config)]
 
 
-def screened(
-    search: Search, choices: Sequence[Choice], first: Trial, steps: Beginning | None = None
-) -> list[Trial]:
+def screened(search: Search, choices: Sequence[Choice], first: Trial) -> list[Trial]:
     """A quick look at each choice on top of what a trial has, whose beginning is `steps`."""
     if not choices:
         return []
-    begun = steps or search.beginning(first.faults)
+    begun = search.beginning(first.faults)
 
     sets = [(*first.faults, choice) for choice in choices]
     return search.each(lambda every: search.screen(every, begun, PART), sets)
@@ -131,16 +129,15 @@ def quick(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
 
 def thorough(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
     """Those made in other ways, then those of weights: until one explains."""
-    others = [way for c in CHOICES.values() if not c.stored for way in c.each_way[1:]]
-    trials = screened(search, possible(search, others), base)
-    found = best_of(search, trials, base)
     at_once = search.in_one_call()
-    steps = at_once.beginning(())
+    others = [way for c in CHOICES.values() if not c.stored for way in c.each_way[1:]]
+    trials = screened(at_once, possible(search, others), base)
+    found = best_of(search, trials, base)
     stored = possible(search, (c for c in CHOICES.values() if c.stored))
     for i in range(0, len(stored), AT_ONCE):
         if decisive(found, base):
             break
-        more = screened(at_once, stored[i : i + AT_ONCE], base, steps)
+        more = screened(at_once, stored[i : i + AT_ONCE], base)
         trials += more
         found += best_of(search, more, base)
     return found, trials

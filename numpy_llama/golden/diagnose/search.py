@@ -114,6 +114,7 @@ class Search:
     dtype: str
     progress: Progress
     jobs: int = 1  # trials at once, in threads: they share the weights, and NumPy lets others run
+    begun: dict[tuple[object, ...], Beginning] = field(default_factory=dict)  # each is made once
 
     @property
     def complete(self) -> bool:
@@ -173,7 +174,10 @@ class Search:
 
     def beginning(self, faults: tuple[Fault, ...]) -> Beginning:
         """How far the candidate is from a model with these faults, at each tap of each step."""
-        base = Beginning({}, {})
+        key = self.schedule.steps, faults
+        if key in self.begun:
+            return self.begun[key]
+        base = self.begun[key] = Beginning({}, {})
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             base.errors[name, start] = self.evidence.step_error(name, start, array)
