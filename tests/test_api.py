@@ -112,7 +112,10 @@ def functions(path):
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "commands").glob("*.py")), ids=lambda p: p.stem)
+COMMANDS = sorted((PACKAGE / "commands").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_commands_parse_call_and_print(path):
     """What is longer does something that the library should do. Decorators do not count."""
     for node in functions(path):

@@ -17,7 +17,7 @@ import numpy_llama.loading.weights
 from numpy_llama import Llama, load_model, load_tokenizer
 from numpy_llama.choices import THREAD_VARIABLES
 from numpy_llama.commands import main
-from numpy_llama.commands.errors import CannotJudge, one_sentence
+from numpy_llama.commands.terminal.errors import CannotJudge, one_sentence
 from numpy_llama.errors import InputError
 from numpy_llama.formats.convert import convert
 from numpy_llama.loading.threads import OF_BLOCKS

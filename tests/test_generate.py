@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from numpy_llama import Llama
-from numpy_llama.commands import main, progress, streams
-from numpy_llama.commands.terminal import Harmless, harmless
+from numpy_llama.commands import main
+from numpy_llama.commands.terminal import progress, streams
+from numpy_llama.commands.terminal.harmless import Harmless, harmless
 from tests.test_terminal import at_terminal
 from tests.tiny import write_tiny_model
 

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from numpy_llama.commands import main
-from numpy_llama.commands.examples import EXAMPLES
-from numpy_llama.commands.help import GROUP_OF, REST, Command
+from numpy_llama.commands.options.examples import EXAMPLES
+from numpy_llama.commands.options.help import GROUP_OF, REST, Command
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from numpy_llama.commands import main
-from numpy_llama.commands.terminal import Harmless, harmless, spelled
+from numpy_llama.commands.terminal.harmless import Harmless, harmless, spelled
 from numpy_llama.golden import record
 from numpy_llama.loading.weights import load_model
 from tests.tiny import write_tiny_model

@@ -10,21 +10,18 @@ from typing import Any
 import click
 
 from .batch import batch
-from .chat import chat
+from .chat.chat import chat
 from .convert import convert
-from .errors import one_sentence
 from .generate import generate
 from .golden import golden
-from .golden_diff import diff
-from .golden_kit import kit, run
-from .golden_record import record
 from .info import info
 from .learn import learn
 from .logits import logits
 from .models import models
 from .pull import pull
 from .score import score
-from .terminal import harmless_streams
+from .terminal.errors import one_sentence
+from .terminal.harmless import harmless_streams
 from .tokenize import tokenize
 from .trace import trace
 
@@ -66,10 +63,6 @@ for command in (
     golden,
 ):  # fmt: skip
     main.add_command(command)
-
-for command in (record, kit, run, diff):
-    golden.add_command(command)
-
 
 if __name__ == "__main__":
     sys.exit(main())

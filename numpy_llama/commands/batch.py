@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..choices import TASKS
-from .executors import dask_executor, dask_option
-from .help import Command
 from .options import (
     chat_template_option,
     context_option,
@@ -22,7 +20,9 @@ from .options import (
     text_options,
     threads_option,
 )
-from .progress import progress_bar
+from .options.executors import dask_executor, dask_option
+from .options.help import Command
+from .terminal.progress import progress_bar
 
 if TYPE_CHECKING:
     from ..batch.answers import Answer

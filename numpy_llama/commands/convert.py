@@ -6,8 +6,8 @@ from typing import get_args
 import click
 
 from ..choices import RopeLayout, Target
-from .help import Command
-from .progress import progress_bar
+from .options.help import Command
+from .terminal.progress import progress_bar
 
 
 @click.command(cls=Command)

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from .help import Command
 from .options import (
     chat_template_option,
     context_option,
@@ -23,10 +22,11 @@ from .options import (
     text_options,
     threads_option,
 )
-from .progress import Passing, watched
-from .stats import report, stats_of
-from .streams import read_joined, try_output
-from .terminal import write_text
+from .options.help import Command
+from .terminal.harmless import write_text
+from .terminal.progress import Passing, watched
+from .terminal.stats import report, stats_of
+from .terminal.streams import read_joined, try_output
 
 
 def check_usage(chat: bool, special: bool, system: str | None, template: str | None) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .help import Command
 from .options import model_option
+from .options.help import Command
 
 if TYPE_CHECKING:
     from ..formats import Checkpoint

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import exit_2_on_errors
-from .help import Command
-from .progress import progress_bar
+from .options.help import Command
+from .terminal.errors import exit_2_on_errors
+from .terminal.progress import progress_bar
 
 if TYPE_CHECKING:
     from ..learn.judge import Outcome

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .help import Command
 from .options import (
     context_option,
     device_option,
@@ -14,11 +13,11 @@ from .options import (
     load_text,
     model_option,
     parse_ids,
-    read_prompt,
     stream_option,
     threads_option,
 )
-from .streams import try_output
+from .options.help import Command
+from .terminal.streams import read_prompt, try_output
 
 if TYPE_CHECKING:
     import numpy as np

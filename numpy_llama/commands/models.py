@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .help import Command
+from .options.help import Command
 
 
 def about_models() -> dict[str, Any]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from .help import Command
 from .models import about_models, table
-from .progress import progress_bar
+from .options.help import Command
+from .terminal.progress import progress_bar
 
 
 def say(line: str) -> None:

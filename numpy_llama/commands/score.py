@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .help import Command
 from .options import (
     check_positions,
     device_option,
@@ -18,8 +17,9 @@ from .options import (
     stream_option,
     threads_option,
 )
-from .progress import progress_bar
-from .streams import read_prompt
+from .options.help import Command
+from .terminal.progress import progress_bar
+from .terminal.streams import read_prompt
 
 if TYPE_CHECKING:
     from ..scoring import Score

@@ -4,8 +4,9 @@ import json
 
 import click
 
-from .help import Command
-from .options import model_option, read_prompt
+from .options import model_option
+from .options.help import Command
+from .terminal.streams import read_prompt
 
 
 @click.command(cls=Command)

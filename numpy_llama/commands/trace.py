@@ -5,17 +5,17 @@ from pathlib import Path
 
 import click
 
-from .help import Command
 from .options import (
     dtype_option,
     load_text,
     model_option,
     parse_ids,
-    read_prompt,
     sampling_options,
     stream_option,
     threads_option,
 )
+from .options.help import Command
+from .terminal.streams import read_prompt
 
 
 @click.command(cls=Command)

@@ -105,7 +105,7 @@ def test_a_worker_that_dies_loses_nothing_and_nothing_is_there_twice(model, clus
 
 
 def test_a_scheduler_that_is_not_there_is_one_sentence(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("numpy_llama.commands.executors.PATIENCE", 1)
+    monkeypatch.setattr("numpy_llama.commands.options.executors.PATIENCE", 1)
     prompts = tmp_path / "p.jsonl"
     prompts.write_text('{"prompt": "a"}', encoding="utf-8")
     args = ["batch", str(prompts), "-o", str(tmp_path / "o"), "-m", str(model)]

@@ -8,15 +8,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, LlamaError
-from ..wording import did_you_mean
-from .chat_input import half_typed, piped_messages, typed_message
-from .errors import sentence
-from .progress import Passing
-from .terminal import one_line, write_text
+from ...errors import InputError, LlamaError
+from ...wording import did_you_mean
+from ..terminal.errors import sentence
+from ..terminal.harmless import one_line, write_text
+from ..terminal.progress import Passing
+from .messages import half_typed, piped_messages, typed_message
 
 if TYPE_CHECKING:
-    from ..chat import Conversation
+    from ...chat import Conversation
 
 HELP = '''\
 /reset         forget the conversation, not the system message; also /clear
@@ -178,7 +178,7 @@ class Session:
     def load(self, argument: str) -> None:
         if not argument:
             raise InputError("/load needs the name of a file")
-        from ..chat.saved import read_messages
+        from ...chat.saved import read_messages
 
         path = Path(argument).expanduser()
         self.conversation.restore(read_messages(path))
@@ -191,7 +191,7 @@ class Session:
         path = Path(argument).expanduser()
         if path.exists() and path.resolve() not in self.saved:
             raise InputError(f"{path} is there already, and was not written by this conversation")
-        from ..formats.storage.files import write_json
+        from ...formats.storage.files import write_json
 
         write_json(path, {"model": str(self.model), "messages": self.conversation.messages})
         self.saved.add(path.resolve())

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..loading.threads import in_use
+from ...loading.threads import in_use
 
 if TYPE_CHECKING:
-    from ..completion import Completion
+    from ...completion import Completion
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,6 @@ def report(stats: Stats, verbose: bool, file: Path | None) -> None:
     if verbose:
         print(stats.line(), file=sys.stderr)
     if file:
-        from ..formats.storage.files import write_json
+        from ...formats.storage.files import write_json
 
         write_json(file, asdict(stats))

@@ -22,7 +22,7 @@ def dask_executor(address: str | None) -> Iterator["Executor | None"]:
     if address is None:
         yield None
         return
-    from ..errors import InputError, MissingExtraError
+    from ...errors import InputError, MissingExtraError
 
     try:
         from distributed import Client

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 import click
 
-from ..errors import LlamaError
-from .terminal import one_line
+from ...errors import LlamaError
+from .harmless import one_line
 
 SMALLER_CONTEXT = "a shorter prompt or a smaller context (-c) needs less"
 SMALLER_GOLDEN = "record a golden of fewer tokens, or of fewer --taps"

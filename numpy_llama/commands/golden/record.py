@@ -6,11 +6,12 @@ from typing import IO, Any
 
 import click
 
-from .executors import dask_executor, dask_option
-from .golden import taps_option, telling
-from .help import Command
-from .options import model_option, parse_ids, read_prompt, threads_option
-from .progress import progress_bar
+from ..options import model_option, parse_ids, threads_option
+from ..options.executors import dask_executor, dask_option
+from ..options.help import Command
+from ..terminal.progress import progress_bar
+from ..terminal.streams import read_prompt
+from .shared import taps_option, telling
 
 
 def check_usage(
@@ -97,8 +98,8 @@ def record(
         return record_batch(batch, model, output, how, **workers)
     text = read_prompt(prompt, None) if tokens is None else None
 
-    from ..golden import record as record_golden
-    from ..text import load
+    from ...golden import record as record_golden
+    from ...text import load
 
     m = load(model, stream=False)
     ids = m.ids_of(tokens or () if text is None else text)
@@ -119,8 +120,8 @@ def record_batch(
     dask: str | None,
 ) -> None:
     """A golden for each line, and a line on stderr for each that could not be recorded."""
-    from ..batch.goldens import Recording, parse_prompts, record_all
-    from ..store.find import find_model
+    from ...batch.goldens import Recording, parse_prompts, record_all
+    from ...store.find import find_model
 
     prompts = parse_prompts(lines)
     path = find_model(model).resolve()

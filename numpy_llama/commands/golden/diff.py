@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..choices import CANDIDATE_DTYPES
-from ..errors import InputError
-from .errors import exit_2_on_errors
-from .help import Command
-from .options import parse_ids, several, threads_option
+from ...choices import CANDIDATE_DTYPES
+from ...errors import InputError
+from ..options import parse_ids, several, threads_option
+from ..options.help import Command
+from ..terminal.errors import exit_2_on_errors
 
 if TYPE_CHECKING:
-    from ..golden import Candidate
-    from ..golden.diff.truth import Floors
+    from ...golden import Candidate
+    from ...golden.diff.truth import Floors
 
 NAMES = "FILE|llama.cpp|transformers|transformerlens"
 of_each = several(
@@ -67,10 +67,10 @@ def diff(
     Exits 0 if they are alike, 1 if they differ, 2 if they could not be compared.
     """
     with exit_2_on_errors():
-        from ..golden.candidate.read import read_candidate
-        from ..golden.diff.diff import diff as diff_dumps
-        from ..golden.diff.text import as_json as diff_json
-        from ..golden.diff.text import as_text
+        from ...golden.candidate.read import read_candidate
+        from ...golden.diff.diff import diff as diff_dumps
+        from ...golden.diff.text import as_json as diff_json
+        from ...golden.diff.text import as_text
 
         one = read_candidate(a, None, dtype_a, names_a)
         other = read_candidate(b, None, dtype_b, names_b)
@@ -87,10 +87,10 @@ def short_names(a: Path, b: Path) -> tuple[str, str]:
 
 def floors_for(model: str, tokens: list[int] | None, a: "Candidate", b: "Candidate") -> "Floors":
     """The truth of a model on the tokens of two dumps, and its floors at what they computed in."""
-    from ..golden.diff.diff import needed
-    from ..golden.diff.truth import floors_of
-    from ..loading.weights import load_model
-    from ..store.find import find_model
+    from ...golden.diff.diff import needed
+    from ...golden.diff.truth import floors_of
+    from ...loading.weights import load_model
+    from ...store.find import find_model
 
     ids: Any = tokens or a.tokens or b.tokens
     if not ids:

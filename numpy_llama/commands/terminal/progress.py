@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from .terminal import beneath
+from .harmless import beneath
 
 if TYPE_CHECKING:
-    from ..model import Llama
+    from ...model import Llama
 
 Progress = Callable[[int, int], None]
 SOON = 1.0  # seconds: what takes no longer needs no line

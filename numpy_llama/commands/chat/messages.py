@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from ..errors import InputError
+from ...errors import InputError
 
 MARK = '"""'  # begins and ends a message of several lines
 

@@ -1,90 +1,25 @@
-"""llama-np golden kit and run: a conformance kit, and any implementation held against it."""
+"""llama-np golden run: any implementation, held against a kit."""
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..choices import CANDIDATE_DTYPES, MODEL_FORMATS
-from ..errors import InputError
-from .errors import exit_2_on_errors
-from .golden import telling
-from .help import Command
-from .options import allow_option, threads_option
-from .streams import try_output
+from ...choices import CANDIDATE_DTYPES, MODEL_FORMATS
+from ...errors import InputError
+from ..options import threads_option
+from ..options.help import Command
+from ..terminal.errors import exit_2_on_errors
+from ..terminal.streams import try_output
+from .shared import allow_option, telling
 
 if TYPE_CHECKING:
-    from ..golden.kit.kit import Entry
-    from ..golden.kit.run import Plan, Result
-
-
-@click.command(cls=Command)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Where the kit goes.",
-)
-@click.option(
-    "--no-detect",
-    is_flag=True,
-    help="Let no golden say which faults it can see: quicker.",
-)
-@click.option(
-    "--coverage",
-    "prove",
-    is_flag=True,
-    help="Prove the kit: try every known fault on its cases. Exits 1 if one is not shown.",
-)
-@threads_option
-def kit(output: Path | None, no_detect: bool, prove: bool) -> None:
-    """Make a conformance kit: small models, and what each must give.
-
-    \b
-    llama-np golden kit -o kit
-    llama-np golden run --kit kit --command './mine {model} {tokens} {out}'
-
-    Each model is there as a Hugging Face directory, and where the format can hold it as GGUF and
-    as llama2.c's .bin. kit.json says what each is for. The weights are the same bits everywhere.
-    """
-    if output is None and not prove:
-        raise click.UsageError("give -o DIR to make a kit, --coverage to prove it, or both")
-    from ..golden.kit.kit import write_kit
-
-    with made_in(output) as place:
-        with telling("making the kit") as progress:
-            write_kit(place, detect=output is not None and not no_detect, progress=progress)
-        if output is not None:
-            click.echo(f"wrote {output}", err=True)
-        if prove and not print_coverage(place):
-            sys.exit(1)
-
-
-@contextmanager
-def made_in(output: Path | None) -> Iterator[Path]:
-    """The place for the kit: a passing one where none was asked for."""
-    if output is not None:
-        yield output
-        return
-    with TemporaryDirectory() as folder:
-        yield Path(folder) / "kit"
-
-
-def print_coverage(kit: Path) -> bool:
-    """Print which case shows which fault. Returns whether each is shown."""
-    from ..golden.kit.coverage import coverage, table
-    from ..golden.kit.kit import load_cases
-
-    with telling("trying faults") as progress:
-        found = coverage(load_cases(kit), progress)
-    print(table(found))
-    return all(one.right for one in found)
+    from ...golden.kit.kit import Entry
+    from ...golden.kit.run import Plan, Result
 
 
 @click.command(cls=Command)
@@ -167,9 +102,9 @@ def run(
     wrong, 4 if any makes a choice that is not declared with --allow, 3 if any is incomplete, 0.
     """
     with exit_2_on_errors(), TemporaryDirectory() as passing:
-        from ..golden.kit.kit import read_kit
-        from ..golden.kit.run import make_plan, select_cases
-        from ..golden.kit.score import exit_code
+        from ...golden.kit.kit import read_kit
+        from ...golden.kit.run import make_plan, select_cases
+        from ...golden.kit.score import exit_code
 
         check_absent(keep)
         try_output(junit_file)
@@ -189,8 +124,8 @@ def check_absent(keep: Path | None) -> None:
 
 def run_cases(plan: "Plan", cases: "Sequence[Entry]", quiet: bool) -> "list[Result]":
     """Run every case; unless `quiet`, print a line on each as it ends."""
-    from ..golden.kit.run import run_kit
-    from ..golden.kit.score import case_line
+    from ...golden.kit.run import run_kit
+    from ...golden.kit.score import case_line
 
     results = []
     width = max(len(case.name) for case in cases)
@@ -205,9 +140,9 @@ def run_cases(plan: "Plan", cases: "Sequence[Entry]", quiet: bool) -> "list[Resu
 
 def report(results: "list[Result]", junit_file: Path | None, as_json: bool) -> None:
     """Print the score, or all results as JSON; write the JUnit file if one is named."""
-    from ..formats.storage.files import writing
-    from ..golden.kit.junit import junit
-    from ..golden.kit.score import about_mistakes, score_json, score_line
+    from ...formats.storage.files import writing
+    from ...golden.kit.junit import junit
+    from ...golden.kit.score import about_mistakes, score_json, score_line
 
     if junit_file is not None:
         with writing(junit_file) as file:

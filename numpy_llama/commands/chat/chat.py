@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .chat_session import Session, say
-from .help import Command
-from .options import (
+from ..options import (
     chat_template_option,
     check_positions,
     device_option,
@@ -20,12 +18,14 @@ from .options import (
     text_options,
     threads_option,
 )
-from .progress import watched
+from ..options.help import Command
+from ..terminal.progress import watched
+from .session import Session, say
 
 if TYPE_CHECKING:
-    from ..chat import Conversation, Template
-    from ..completion import Options
-    from ..text import TextModel
+    from ...chat import Conversation, Template
+    from ...completion import Options
+    from ...text import TextModel
 
 USUAL_CONTEXT = 8192  # positions at most unless -c asks for more: a long context takes gigabytes
 
@@ -34,7 +34,7 @@ def begin(
     m: "TextModel", template: "Template", options: "Options", system: str | None
 ) -> "Conversation":
     """A conversation that nobody has said anything in, with its cache."""
-    from ..chat import Conversation
+    from ...chat import Conversation
 
     context = options.context or min(m.llama.config.max_context, USUAL_CONTEXT)
     return Conversation(
@@ -94,9 +94,9 @@ def chat(
     and ends a message of several lines. When the context is full the oldest turns are left out,
     which is said. A wrong command is said too, and the exit status of a piped run is then 1.
     """
-    from ..chat import open_template
-    from ..store.find import find_model
-    from ..tokenizers import load_tokenizer
+    from ...chat import open_template
+    from ...store.find import find_model
+    from ...tokenizers import load_tokenizer
 
     settings = text_options(**options)
     path = find_model(model)

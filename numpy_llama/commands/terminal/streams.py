@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..errors import InputError
+from ...errors import InputError
 
 WAIT = 3.0  # seconds, after which who waits for standard input is told so
 

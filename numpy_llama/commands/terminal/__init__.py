@@ -1,0 +1,1 @@
+"""What a command shares with the terminal: text in and out, errors, progress, what it cost."""
