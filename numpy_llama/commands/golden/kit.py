@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
@@ -62,6 +61,8 @@ def made_in(output: Path | None) -> Iterator[Path]:
     if output is not None:
         yield output
         return
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory() as folder:
         yield Path(folder) / "kit"
 

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -101,6 +100,8 @@ def run(
     Exits with the gravest of: 1 if any diverged, 2 if any could not be judged or the options are
     wrong, 4 if any makes a choice that is not declared with --allow, 3 if any is incomplete, 0.
     """
+    from tempfile import TemporaryDirectory
+
     with exit_2_on_errors(), TemporaryDirectory() as passing:
         from ...golden.kit.kit import read_kit
         from ...golden.kit.run import make_plan, select_cases
