@@ -18,7 +18,7 @@ from numpy_llama.errors import InputError
 from numpy_llama.golden import CATALOGUE, CHOICES, Candidate, Report, as_text, check
 from numpy_llama.golden.compare.verdict import Diagnosis, Suspect
 from numpy_llama.golden.compare.verdict import Report as Verdict
-from numpy_llama.golden.faults.flash import RunningInFloat16
+from numpy_llama.golden.faults.choices.flash import RunningInFloat16
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.junit import junit
 from numpy_llama.golden.kit.run import Result

@@ -9,7 +9,7 @@ from numpy_llama.golden import check
 from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.diagnose.search import BY_STEP
 from numpy_llama.golden.faults import CATALOGUE
-from numpy_llama.golden.faults.attention import Attention
+from numpy_llama.golden.faults.attention.parts import Attention
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.detectability import fault_errors
 from numpy_llama.golden.record.record import record

@@ -34,7 +34,7 @@ class Fault:
     """
 
     id: str
-    family: str  # the file it is in
+    family: str  # the file or room it is in
     sentence: str  # what was done, for people
     mathematics: str  # precisely what is computed instead
     seen_in: str  # where this was found, "" if it is only plausible

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from ...config import LlamaConfig
 from ...model import Llama
 from ..replay.schedule import Schedule
-from .attention import MASK_MEND, SCALE_MEND, attention_with, window
+from .attention.mask import MASK_MEND, window
+from .attention.parts import attention_with
+from .attention.scale import SCALE_MEND
 from .fault import Change, Fault, config_with
 from .feed_forward import ACTIVATION_MEND, combining, sigmoid
-from .norm import EPS_MEND
-from .rope import THETA_MEND, scaled
+from .norm.statistic import EPS_MEND
+from .rope.frequencies import THETA_MEND
+from .rope.scaling import scaled
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ...parameters import LayerWeights
 from ...taps import Tap
 from ..replay.override import PickedLayers, override
 from ..replay.schedule import Schedule
-from .attention import Attention
+from .attention.parts import Attention
 from .fault import Change, Fault
 
 # What a part of a block is called, and which of a layer's weights are its own.

@@ -5,7 +5,7 @@ import dataclasses
 from ...model import Llama
 from ..replay.override import ChangedLayers
 from ..replay.schedule import Schedule
-from .attention import Attention
+from .attention.parts import Attention
 from .fault import Fault
 from .place import HEADS, NORMS, PARTS, ROTATED, Place
 

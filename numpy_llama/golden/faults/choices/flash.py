@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...attention import softmax
-from ...taps import Tap, no_tap
-from ..replay.precision import round_to_float16
-from .attention import Attention
-from .fault import as_array_of
+from ....attention import softmax
+from ....taps import Tap, no_tap
+from ...replay.precision import round_to_float16
+from ..attention.parts import Attention
+from ..fault import as_array_of
 
 
 def half(x: np.ndarray) -> np.ndarray:

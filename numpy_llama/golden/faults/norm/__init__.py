@@ -1,0 +1,5 @@
+"""Mistakes in RMSNorm."""
+
+from . import order, output, statistic
+
+FAULTS = (*statistic.FAULTS, *output.FAULTS, *order.FAULTS)
