@@ -6,7 +6,8 @@ import os
 import pytest
 
 from numpy_llama.errors import InputError
-from numpy_llama.store.hub import find_cached, pull
+from numpy_llama.store.hub import pull
+from numpy_llama.store.hub_cache import find_cached
 from tests.hub_server import COMMIT, NULL, Hub, model_info, serving
 from tests.tiny import write_tiny_model
 

@@ -8,7 +8,8 @@ import pytest
 
 from numpy_llama.errors import InputError, MissingExtraError
 from numpy_llama.store.find import find_model
-from numpy_llama.store.hub import find_cached, is_hub_name, pull, size_text, wanted
+from numpy_llama.store.hub import pull, size_text, wanted
+from numpy_llama.store.hub_cache import find_cached, is_hub_name
 from tests.hub_server import COMMIT, Hub, serving
 from tests.tiny import write_tiny_model
 

@@ -12,7 +12,7 @@ from .options.help import Command
 def about_models() -> dict[str, Any]:
     """Everything that `models` prints, as plain values."""
     from ..store.find import local_models, models_dir, size_of, sources
-    from ..store.hub import cached_models
+    from ..store.hub_cache import cached_models
 
     here = [
         {"name": name, "path": str(models_dir() / name), "bytes": size_of(models_dir() / name)}
@@ -54,7 +54,8 @@ def remove(name: str, yes: bool) -> None:
     """Delete a model of `weights/`, once the user has said so."""
     from ..errors import InputError
     from ..store.find import local_models, models_dir, size_of
-    from ..store.hub import is_hub_name, size_text
+    from ..store.hub import size_text
+    from ..store.hub_cache import is_hub_name
     from ..wording import did_you_mean
 
     names = local_models()

@@ -38,7 +38,7 @@ def pull(name: str | None, force: bool, revision: str, file: str | None, offline
     NAME       one of weights/sources.toml: downloaded, verified, converted into weights/
     ORG/NAME   a model of the Hugging Face Hub, into the hub's own cache; needs huggingface_hub
     """
-    from ..store.hub import is_hub_name
+    from ..store.hub_cache import is_hub_name
 
     if name is None:
         print("\n".join(table(about_models())))
@@ -64,7 +64,8 @@ def pull(name: str | None, force: bool, revision: str, file: str | None, offline
 def pull_from_hub(name: str, revision: str, file: str | None, offline: bool) -> Path:
     """Fetch a model of the hub, or only look for it in the cache."""
     from ..errors import InputError
-    from ..store.hub import cache_dir, find_cached, pull
+    from ..store.hub import pull
+    from ..store.hub_cache import cache_dir, find_cached
 
     if not offline:
         return pull(name, revision, file, say)

@@ -37,8 +37,9 @@ def open_directory(path: Path) -> Checkpoint:
 
 def open_file(path: Path, rope_layout: RopeLayout | None, n_heads: int | None) -> Checkpoint:
     """Open a file by its first bytes, or its structure."""
-    from . import llama2c, npz
+    from . import npz
     from .gguf import read as gguf
+    from .llama2c import read as llama2c
 
     with open_regular(path) as file:
         head = file.read(64)

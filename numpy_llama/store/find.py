@@ -15,7 +15,7 @@ import click
 
 from ..errors import InputError
 from ..wording import did_you_mean
-from .hub import find_cached, is_hub_name
+from .hub_cache import find_cached, is_hub_name
 
 PACKAGE = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL = "smollm2-135m"  # the one that `make run` pulls

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import InputError, LlamaError
 from ..formats.storage.files import open_regular
 from ..formats.storage.strict_json import shown
-from .hub import COMMIT
+from .hub_cache import COMMIT
 
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of a git blob, or sha256
 CHUNK = 1 << 20

@@ -23,7 +23,7 @@ from numpy_llama.golden.kit.kit import KIT, load_cases, write_kit
 from numpy_llama.golden.record.bundle import JSON, VALUES, Bundle, load
 from numpy_llama.golden.record.record import record
 from numpy_llama.store import find as library
-from numpy_llama.store import hub, pull
+from numpy_llama.store import hub, hub_cache, pull
 from tests.hub_server import Hub, serving
 from tests.models import random_model, random_tensors, tiny_config
 from tests.test_pull import make_wheel, model_file
@@ -149,7 +149,7 @@ def pulling_from_a_hub(scratch: Path) -> Iterator[Writer]:
         hub.pull(HUB_NAME, endpoint=url, cache=folder)
 
     def state(folder: Path) -> str:
-        found = hub.find_cached(HUB_NAME, cache=folder)
+        found = hub_cache.find_cached(HUB_NAME, cache=folder)
         if found is None:
             return "absent"
         there = contents(found)

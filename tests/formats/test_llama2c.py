@@ -11,7 +11,8 @@ import pytest
 
 from numpy_llama.config import LlamaConfig, RopeScaling
 from numpy_llama.errors import CheckpointError, ConfigError
-from numpy_llama.formats import llama2c
+from numpy_llama.formats.llama2c import read as llama2c
+from numpy_llama.formats.llama2c import write as writer
 from tests.models import random_tensors, tiny_config
 
 CONFIG = tiny_config(dim=48, n_layers=2, max_context=20)  # head_dim 8 = 48 / 6
@@ -122,7 +123,7 @@ def test_our_writer_writes_what_the_format_says(tmp_path: Path, tied: bool) -> N
     config = replace(CONFIG, tied_head=tied)
     tensors = random_tensors(config, dtype=np.float32)
     write_v0(tmp_path / "theirs.bin", config, tensors)
-    llama2c.write_v0(tmp_path / "ours.bin", config, tensors)
+    writer.write_v0(tmp_path / "ours.bin", config, tensors)
     theirs = np.frombuffer((tmp_path / "theirs.bin").read_bytes()[28:], np.float32)
     ours = np.frombuffer((tmp_path / "ours.bin").read_bytes()[28:], np.float32)
     tables = np.isnan(theirs)
@@ -145,7 +146,7 @@ CANNOT_HOLD: dict[str, dict[str, Any]] = {
 def test_a_config_that_the_format_cannot_hold_is_not_written(tmp_path: Path, what: str) -> None:
     config = replace(CONFIG, **CANNOT_HOLD[what])
     with pytest.raises(ConfigError, match=what):
-        llama2c.write_v0(tmp_path / "model.bin", config, random_tensors(config))
+        writer.write_v0(tmp_path / "model.bin", config, random_tensors(config))
     assert not list(tmp_path.iterdir())
 
 
@@ -153,7 +154,7 @@ def test_a_missing_tensor_is_not_written(tmp_path: Path) -> None:
     tensors = random_tensors(CONFIG)
     del tensors["layers.1.wk"]
     with pytest.raises(CheckpointError, match="layers.1.wk"):
-        llama2c.write_v0(tmp_path / "model.bin", CONFIG, tensors)
+        writer.write_v0(tmp_path / "model.bin", CONFIG, tensors)
     assert not list(tmp_path.iterdir())
 
 

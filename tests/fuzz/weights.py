@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from numpy_llama.formats import llama2c
 from numpy_llama.formats.checkpoint import Checkpoint
 from numpy_llama.formats.gguf.read import read as read_gguf
 from numpy_llama.formats.huggingface import read as huggingface
 from numpy_llama.formats.huggingface.config import config_to_hf
 from numpy_llama.formats.huggingface.read import CONFIG, INDEX, SINGLE
+from numpy_llama.formats.llama2c import read as llama2c
 from numpy_llama.formats.torch import meta
 from tests.fuzz.format import Format
 from tests.fuzz.mutate import mutated_json

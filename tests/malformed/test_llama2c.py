@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numpy_llama.formats import llama2c
+from numpy_llama.formats.llama2c import read as llama2c
 from tests.formats.test_llama2c import CONFIG, WRITERS
 from tests.hostile import EXAMPLES, frugal, load_or_refuse, mutations, swift
 from tests.malformed.limits import refused

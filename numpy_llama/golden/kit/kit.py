@@ -19,11 +19,11 @@ import numpy as np
 from ...choices import MODEL_FORMATS
 from ...config import LlamaConfig
 from ...errors import ConfigError, InputError
-from ...formats import llama2c
 from ...formats.gguf import write as gguf_writer
 from ...formats.huggingface.config import config_to_hf
 from ...formats.huggingface.read import CONFIG, SINGLE, hf_name
 from ...formats.huggingface.safetensors import write_file
+from ...formats.llama2c.write import write_v0
 from ...formats.storage.directory import new_directory
 from ...formats.storage.files import read_small, write_json, writing
 from ...formats.storage.strict_json import parse_json, shown
@@ -64,7 +64,7 @@ def write_hf(path: Path, config: LlamaConfig, tensors: Tensors) -> None:
     write_json(path / CONFIG, config_to_hf(config))
 
 
-WRITERS = {"hf": write_hf, "gguf": gguf_writer.write, "llama2c": llama2c.write_v0}
+WRITERS = {"hf": write_hf, "gguf": gguf_writer.write, "llama2c": write_v0}
 
 
 def write_models(folder: Path, case: Case) -> tuple[dict[str, str], dict[str, str]]:

@@ -1,0 +1,1 @@
+"""llama2c's .bin: what its header says of it, read and write."""
