@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from docs.learn.figures.costs import SMOLLM2
 from numpy_llama.config import LlamaConfig
 from numpy_llama.formats.checkpoint import expected_shapes, layer_shapes
 from numpy_llama.golden.kit.cases import CASES, Case
@@ -18,19 +19,6 @@ from tests.models import random_tokens, weights_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "llama_on_one_page.py"
 llama = runpy.run_path(str(PAGE))["llama"]
-
-SMOLLM2 = LlamaConfig(
-    dim=576,
-    n_layers=30,
-    n_heads=9,
-    n_kv_heads=3,
-    head_dim=64,
-    hidden_dim=1536,
-    vocab_size=49152,
-    max_context=8192,
-    rope_theta=1e5,
-    tied_head=True,
-)
 
 
 def page(config: LlamaConfig, tensors: Mapping[str, np.ndarray], tokens: list[int]) -> np.ndarray:

@@ -25,8 +25,11 @@ def checkpoint_of(config: LlamaConfig, tensors: dict[str, np.ndarray]) -> Checkp
 
 
 @functools.cache
-def train_sentencepiece() -> bytes:
-    """A SentencePiece model with byte fallback, as Llama 2 has, of about 300 pieces."""
+def train_sentencepiece(**rules: str) -> bytes:
+    """A SentencePiece model with byte fallback, as Llama 2 has, of about 300 pieces.
+
+    rules: how a text is normalised. As Llama's, not at all; others add a table of characters.
+    """
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([WORDS] * 10),
@@ -35,7 +38,7 @@ def train_sentencepiece() -> bytes:
         vocab_size=300,
         byte_fallback=True,
         hard_vocab_limit=False,
-        normalization_rule_name="identity",  # as Llama's; other rules add a table of 240 kB
+        **(rules or {"normalization_rule_name": "identity"}),
         minloglevel=2,
     )
     return out.getvalue()

@@ -10,7 +10,6 @@ from .course.examples import Example
 from .judge import Outcome
 
 VERSION = 1  # of the JSON
-HINTS = (1, 2, 3)  # where; which idea; the mend
 MARKS = {"right": "✓", "wrong": "✗", "error": "!", "stopped": "!"}  # of others a dot
 PRINTED = 8  # lines of what a learner's code printed
 LONGEST = 200  # characters of each

@@ -58,18 +58,6 @@ def continued(model, prompt, n):
     return list(generate(model, prompt, n))
 
 
-def counting(model):
-    """The model, and the shapes of what its embedding was asked for: one entry a pass."""
-    passes = []
-
-    class Counting(type(model)):
-        def embed(self, ids):
-            passes.append(len(ids))
-            return super().embed(ids)
-
-    return Counting(model.config, model.weights, model.attention), passes
-
-
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 9])
 def test_texts_that_ride_together_are_those_of_each_alone(model, most):
     lengths = (6, 2, 9, 4)

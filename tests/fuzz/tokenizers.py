@@ -1,11 +1,8 @@
 """Tokenizers and the settings beside them: of each a small valid file, and what uses it."""
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-
-import sentencepiece
 
 from numpy_llama.tokenizers import load_tokenizer
 from numpy_llama.tokenizers.spm.proto import field
@@ -13,7 +10,7 @@ from tests.fuzz.format import Build, Format
 from tests.fuzz.mutate import Mutate, mutated_bytes, mutated_json
 from tests.malformed.test_charsmap import table_of
 from tests.malformed.test_tokenizers import added, spec
-from tests.tiny import WORDS, train_sentencepiece
+from tests.tiny import train_sentencepiece
 from tests.tokenizers.vocabularies import llama2c_bytes, tiktoken_lines
 
 SETTINGS = {
@@ -60,22 +57,14 @@ def charsmap(folder: Path) -> Format:
     """The table alone is damaged: of a model that makes one character of several."""
     rules = folder / "rules.tsv"
     rules.write_text("0041\t0061\n00BD\t0031 002F 0032\n0065 0301\t00E9\n")
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([WORDS] * 10),
-        model_writer=(out := io.BytesIO()),
-        model_type="bpe",
-        vocab_size=60,
-        hard_vocab_limit=False,
-        normalization_rule_tsv=str(rules),
-        minloglevel=2,
-    )
+    trained = train_sentencepiece(normalization_rule_tsv=str(rules))
 
     def use(folder: Path, content: bytes) -> None:
         model = train_sentencepiece() + field(3, field(2, content))
         (folder / "tokenizer.model").write_bytes(model)
         use_tokenizer(folder)
 
-    return Format(table_of(out.getvalue()), use)
+    return Format(table_of(trained), use)
 
 
 FORMATS: dict[str, Build] = {

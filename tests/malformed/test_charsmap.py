@@ -4,8 +4,6 @@ The same of CVE-2026-1260, whatever the version that is installed. A walk in pla
 double array, which shares nothing with ours, says which tables lead out of themselves.
 """
 
-import functools
-import io
 import itertools
 import json
 import random
@@ -13,7 +11,6 @@ import struct
 from pathlib import Path
 
 import pytest
-import sentencepiece
 
 from numpy_llama.errors import TokenizerError
 from numpy_llama.tokenizers.spm import tokenizer as spm_tokenizer
@@ -21,25 +18,14 @@ from numpy_llama.tokenizers.spm.charsmap import check_charsmap
 from numpy_llama.tokenizers.spm.proto import field, fields, read_proto
 from numpy_llama.tokenizers.spm.tokenizer import read_tokenizer_model
 from tests.malformed.limits import refused
-from tests.tiny import WORDS, train_sentencepiece
+from tests.tiny import train_sentencepiece
 
 SOURCE = Path("tokenizer.model")
 
 
-@functools.cache
 def trained(rule: str) -> bytes:
     """A model that normalises by one of SentencePiece's own tables."""
-    out = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([WORDS] * 10),
-        model_writer=out,
-        model_type="bpe",
-        vocab_size=60,
-        hard_vocab_limit=False,
-        normalization_rule_name=rule,
-        minloglevel=2,
-    )
-    return out.getvalue()
+    return train_sentencepiece(normalization_rule_name=rule)
 
 
 def table_of(model: bytes) -> bytes:

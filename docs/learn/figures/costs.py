@@ -128,8 +128,3 @@ def step_intensity(
     matrices += c.n_layers * 3 * c.dim * c.hidden_dim + c.vocab_size * c.dim
     flops = 2 * batch * matrices + batch * c.n_layers * 2 * 2 * c.n_heads * c.head_dim * S
     return flops / (number * matrices + batch * S * cache_bytes(c, kv_heads, number))
-
-
-def feed_forward_parameters(D: int, F: int, matrices: int) -> int:
-    """Three matrices in a gated network (gate, up, down), two in a plain one (up, down)."""
-    return matrices * D * F

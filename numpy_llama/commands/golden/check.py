@@ -13,7 +13,7 @@ from ..options import threads_option
 from ..options.help import Command
 from ..terminal.errors import exit_2_on_errors
 from ..terminal.streams import try_output
-from .shared import allow_option, golden_argument, telling
+from .shared import NAMES, allow_option, golden_argument, telling
 
 if TYPE_CHECKING:
     from ...golden import Bundle, Report
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--names",
-    metavar="FILE|llama.cpp|transformers|transformerlens",
+    metavar=NAMES,
     help="What CANDIDATE calls the taps; FILE is JSON, from its names to ours.",
 )
 @click.option(

@@ -12,12 +12,12 @@ from ...errors import InputError
 from ..options import parse_ids, several, threads_option
 from ..options.help import Command
 from ..terminal.errors import exit_2_on_errors
+from .shared import NAMES
 
 if TYPE_CHECKING:
     from ...golden import Candidate
     from ...golden.diff.truth import Floors
 
-NAMES = "FILE|llama.cpp|transformers|transformerlens"
 of_each = several(
     click.option("--names-a", metavar=NAMES, help="What A calls the taps, as in `golden check`."),
     click.option("--names-b", metavar=NAMES, help="What B calls them."),

@@ -14,7 +14,7 @@ from ..options import threads_option
 from ..options.help import Command
 from ..terminal.errors import exit_2_on_errors
 from ..terminal.streams import try_output
-from .shared import allow_option, telling
+from .shared import NAMES, allow_option, telling
 
 if TYPE_CHECKING:
     from ...golden.kit.kit import Entry
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option("--dtype", type=click.Choice(CANDIDATE_DTYPES), help="What the command computes in.")
 @click.option(
     "--names",
-    metavar="FILE|llama.cpp|transformers|transformerlens",
+    metavar=NAMES,
     help="What its output calls the taps, as in `golden check`.",
 )
 @allow_option

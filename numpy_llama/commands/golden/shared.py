@@ -8,6 +8,7 @@ import click
 
 from ..terminal.progress import progress_bar
 
+NAMES = "FILE|llama.cpp|transformers|transformerlens"
 golden_argument = click.argument("golden", metavar="GOLDEN", type=click.Path(path_type=Path))
 taps_option = click.option(
     "--taps",
