@@ -51,6 +51,11 @@ def group_errors(name: str, got: np.ndarray, want: np.ndarray, schedule: Schedul
     )
 
 
+def tap_error(name: str, got: np.ndarray, want: np.ndarray, schedule: Schedule) -> float:
+    """The relative RMS error of a joined tap: the largest of its groups of rows."""
+    return max(group_errors(name, got, want, schedule))
+
+
 def row_errors(name: str, got: np.ndarray, want: np.ndarray) -> np.ndarray:
     """The relative RMS error of each row by itself: (rows,)."""
     axis = row_axis(name)
