@@ -9,7 +9,7 @@ import click
 
 from ..options import threads_option
 from ..options.help import Command
-from .shared import telling
+from .shared import passing_folder, telling
 
 
 @click.command(cls=Command)
@@ -61,10 +61,8 @@ def made_in(output: Path | None) -> Iterator[Path]:
     if output is not None:
         yield output
         return
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as folder:
-        yield Path(folder) / "kit"
+    with passing_folder() as folder:
+        yield folder / "kit"
 
 
 def print_coverage(kit: Path) -> bool:

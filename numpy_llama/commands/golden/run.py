@@ -14,7 +14,7 @@ from ..options import threads_option
 from ..options.help import Command
 from ..terminal.errors import exit_2_on_errors
 from ..terminal.streams import try_output
-from .shared import NAMES, allow_option, telling
+from .shared import NAMES, allow_option, passing_folder, telling
 
 if TYPE_CHECKING:
     from ...golden.kit.kit import Entry
@@ -100,9 +100,7 @@ def run(
     Exits with the gravest of: 1 if any diverged, 2 if any could not be judged or the options are
     wrong, 4 if any makes a choice that is not declared with --allow, 3 if any is incomplete, 0.
     """
-    from tempfile import TemporaryDirectory
-
-    with exit_2_on_errors(), TemporaryDirectory() as passing:
+    with exit_2_on_errors(), passing_folder() as passing:
         from ...golden.kit.kit import read_kit
         from ...golden.kit.run import make_plan, select_cases
         from ...golden.kit.score import exit_code
@@ -111,7 +109,7 @@ def run(
         try_output(junit_file)
         cases = select_cases(read_kit(kit), only)
         how |= {"format": format_, "name_mistakes": not no_diagnosis}
-        plan = make_plan(command, keep or Path(passing), **how)
+        plan = make_plan(command, keep or passing, **how)
         results = run_cases(plan, cases, quiet=as_json)
         report(results, junit_file, as_json)
     sys.exit(exit_code(results))

@@ -30,3 +30,12 @@ def telling(label: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar for work that also says what it is at."""
     with progress_bar(label) as progress:
         yield lambda done, total, what: progress(done, total)
+
+
+@contextmanager
+def passing_folder() -> Iterator[Path]:
+    """A directory that is there as long as the block."""
+    from tempfile import TemporaryDirectory  # a few milliseconds, which --help does without
+
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
