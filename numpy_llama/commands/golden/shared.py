@@ -35,7 +35,7 @@ def telling(label: str) -> Iterator[Callable[[int, int, str], None]]:
 @contextmanager
 def passing_folder() -> Iterator[Path]:
     """A directory that is there as long as the block."""
-    from tempfile import TemporaryDirectory  # a few milliseconds, which --help does without
+    from tempfile import TemporaryDirectory  # slow to import, and --help needs none
 
     with TemporaryDirectory() as folder:
         yield Path(folder)
