@@ -1,10 +1,10 @@
 """The conformance kit: small models in the formats of others, and what each must give.
 
-kit.json            the cases: what each is for, its tokens and steps, which formats hold it
+kit.json            the cases: what each is for, its tokens, steps and pads, which formats hold it
 NAME/hf             the model as a Hugging Face directory
 NAME/model.gguf     as GGUF, for llama.cpp and its kin, and
 NAME/model.bin      as llama2.c's, where those formats can hold it
-NAME/tokens.txt     the ids to run, one a line: the prompt and the decode steps after it
+NAME/tokens.txt     the ids to run, one a line: the pads, the prompt and the decode steps after it
 NAME/golden         what the model gives after each of them
 """
 
@@ -31,6 +31,7 @@ from ...loading.weights import load_model
 from ...model import Llama
 from ...parameters import rotated_heads
 from ...rope import half_split_rows
+from ..faults.position import PAD
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle, load
 from ..record.record import record
@@ -40,6 +41,7 @@ from .cases import CASES, Case
 VERSION = 1
 KIT = "kit.json"
 MAX_JSON = 16 << 20
+MAX_PADS = 4096
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of a case, which is also a directory's
 FORMATS = dict(zip(MODEL_FORMATS, ("hf", "model.gguf", "model.bin"), strict=True))  # file names
 
@@ -101,8 +103,9 @@ def write_case(kit: Path, case: Case, detect: bool) -> dict[str, Any]:
     bundle = record_case(folder / FORMATS["hf"], case, detect)
     bundle.save(folder / "golden")
     tokens = bundle.schedule.tokens
+    given = (*[PAD] * case.pads, *tokens)
     with writing(folder / "tokens.txt") as file:
-        file.write("".join(f"{i}\n" for i in tokens).encode())
+        file.write("".join(f"{i}\n" for i in given).encode())
     return {
         "name": case.name,
         "sentence": case.sentence,
@@ -113,6 +116,7 @@ def write_case(kit: Path, case: Case, detect: bool) -> dict[str, Any]:
         "tokens": list(tokens),
         "steps": list(bundle.schedule.steps),
         "prompt": case.prompt,
+        "pads": case.pads,
         "slow": case.slow,
     }
 
@@ -152,6 +156,13 @@ class Entry:
     schedule: Schedule
     prompt: int
     slow: bool
+    pads: int = 0  # before the tokens that a program is given; kits of before say nothing of them
+
+    @property
+    def given(self) -> Schedule:
+        """What a program is to run: the golden's schedule, its first step with the pads."""
+        first, *rest = self.schedule.steps
+        return Schedule((*[PAD] * self.pads, *self.schedule.tokens), (self.pads + first, *rest))
 
 
 def inside(kit: Path, name: object) -> Path:
@@ -172,6 +183,9 @@ def parse_entry(kit: Path, raw: dict[str, Any]) -> Entry:
     if not NAME.fullmatch(str(raw["name"])):
         raise ValueError(f"{shown(raw['name'])} is no name of a case")
     schedule = Schedule(tuple(map(int, raw["tokens"])), tuple(map(int, raw["steps"])))
+    pads = int(raw.get("pads", 0))
+    if not 0 <= pads <= MAX_PADS:
+        raise ValueError(f"{pads} pads are not 0 … {MAX_PADS}")
     return Entry(
         name=str(raw["name"]),
         sentence=str(raw["sentence"]),
@@ -182,6 +196,7 @@ def parse_entry(kit: Path, raw: dict[str, Any]) -> Entry:
         schedule=schedule,
         prompt=int(raw["prompt"]),
         slow=bool(raw["slow"]),
+        pads=pads,
     )
 
 
