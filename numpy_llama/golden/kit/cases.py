@@ -162,9 +162,11 @@ CASES = (
     ),
     Case(
         "left-padded",
-        "Pads before the prompt, as in a batch: not attended to, and no positions.",
-        small(),
-        taps=("logits",),
+        "Pads before the prompt, as in a batch: no row sees them, no position counts them.",
+        small(dim=12, n_layers=2, n_heads=3, n_kv_heads=1, head_dim=4, hidden_dim=20,
+              vocab_size=17),
+        prompt=11,
+        taps=BRIEF,
         pads=PADS,
     ),
     Case(

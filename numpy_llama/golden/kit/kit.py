@@ -38,10 +38,9 @@ from ..record.record import record
 from ..replay.schedule import Schedule
 from .cases import CASES, Case
 
-VERSION = 1
+VERSION = 2  # 1 has no pads
 KIT = "kit.json"
 MAX_JSON = 16 << 20
-MAX_PADS = 4096
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of a case, which is also a directory's
 FORMATS = dict(zip(MODEL_FORMATS, ("hf", "model.gguf", "model.bin"), strict=True))  # file names
 
@@ -102,10 +101,9 @@ def write_case(kit: Path, case: Case, detect: bool) -> dict[str, Any]:
     held, not_held = write_models(folder, case)
     bundle = record_case(folder / FORMATS["hf"], case, detect)
     bundle.save(folder / "golden")
-    tokens = bundle.schedule.tokens
-    given = (*[PAD] * case.pads, *tokens)
+    schedule = bundle.schedule.padded(case.pads, PAD)
     with writing(folder / "tokens.txt") as file:
-        file.write("".join(f"{i}\n" for i in given).encode())
+        file.write("".join(f"{i}\n" for i in schedule.tokens).encode())
     return {
         "name": case.name,
         "sentence": case.sentence,
@@ -113,9 +111,9 @@ def write_case(kit: Path, case: Case, detect: bool) -> dict[str, Any]:
         "not_held": not_held,
         "golden": f"{case.name}/golden",
         "tokens_file": f"{case.name}/tokens.txt",
-        "tokens": list(tokens),
-        "steps": list(bundle.schedule.steps),
-        "prompt": case.prompt,
+        "tokens": list(schedule.tokens),
+        "steps": list(schedule.steps),
+        "prompt": case.pads + case.prompt,
         "pads": case.pads,
         "slow": case.slow,
     }
@@ -153,16 +151,10 @@ class Entry:
     not_held: dict[str, str]  # by format: why not
     golden: Path
     tokens_file: Path
-    schedule: Schedule
+    schedule: Schedule  # what a program is to run
     prompt: int
     slow: bool
-    pads: int = 0  # before the tokens that a program is given; kits of before say nothing of them
-
-    @property
-    def given(self) -> Schedule:
-        """What a program is to run: the golden's schedule, its first step with the pads."""
-        first, *rest = self.schedule.steps
-        return Schedule((*[PAD] * self.pads, *self.schedule.tokens), (self.pads + first, *rest))
+    pads: int  # so many tokens at the beginning; the golden is of the run without them
 
 
 def inside(kit: Path, name: object) -> Path:
@@ -184,8 +176,8 @@ def parse_entry(kit: Path, raw: dict[str, Any]) -> Entry:
         raise ValueError(f"{shown(raw['name'])} is no name of a case")
     schedule = Schedule(tuple(map(int, raw["tokens"])), tuple(map(int, raw["steps"])))
     pads = int(raw.get("pads", 0))
-    if not 0 <= pads <= MAX_PADS:
-        raise ValueError(f"{pads} pads are not 0 … {MAX_PADS}")
+    if not 0 <= pads < schedule.steps[0]:
+        raise ValueError(f"{pads} pads do not fit into a first step of {schedule.steps[0]} tokens")
     return Entry(
         name=str(raw["name"]),
         sentence=str(raw["sentence"]),
@@ -208,7 +200,7 @@ def read_kit(kit: str | Path) -> list[Entry]:
         raise InputError(f"{kit}: is no kit: it has no {KIT}; `llama-np golden kit -o` makes one")
     index = parse_json(read_small(path, MAX_JSON, InputError), str(path), InputError)
     version = index.get("version") if isinstance(index, dict) else None
-    if version != VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise InputError(f"{path}: has the version {shown(version)}; this program reads {VERSION}")
     try:
         return [parse_entry(kit, raw) for raw in index["cases"]]

@@ -3,17 +3,14 @@
 import fnmatch
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ...errors import InputError, LlamaError
 from ...wording import did_you_mean
-from ..candidate.candidate import Candidate
-from ..candidate.read import read_candidate
 from ..check import check, check_allowed
 from ..compare.verdict import Report
-from ..record.bundle import load
 from ..replay.metrics import floors
 from ..report.diagnosis import diagnosis_title
 from ..report.text import headline
@@ -23,9 +20,7 @@ from .process import Ended, execute, filled, split_command
 Status = Literal["passed", "diverged", "choice", "incomplete", "failed", "skipped"]
 
 PLACEHOLDERS = ("model", "tokens", "tokens_file", "steps", "pads", "out", "name")
-
-
-NO_PADS = "its tokens begin with pads, and the command does not take {pads}, how many"
+NOT_ASKED = "its tokens begin with pads, and the command has no {pads} to be told how many"
 
 
 @dataclass(frozen=True)
@@ -155,7 +150,7 @@ def sentence(report: Report) -> str:
 
 def values_for(entry: Entry, model: Path, folder: Path) -> dict[str, str]:
     """What is filled into the command."""
-    schedule = entry.given
+    schedule = entry.schedule
     return {
         "model": str(model.resolve()),
         "tokens": ",".join(map(str, schedule.tokens)),
@@ -165,25 +160,6 @@ def values_for(entry: Entry, model: Path, folder: Path) -> dict[str, str]:
         "out": str(folder.resolve() / "out"),
         "name": entry.name,
     }
-
-
-def without_pads(candidate: Candidate, pads: int, rows: int) -> Candidate:
-    """The candidate with the logits of the real rows alone, if it gives those of the pads too."""
-    logits = candidate.values.get("logits")
-    if logits is None or not pads or logits.size % (pads + rows):
-        return candidate
-    if "logits" not in candidate.flat and pads + rows not in logits.shape[:-1]:
-        return candidate
-    table = logits.reshape(pads + rows, -1)[pads:]
-    kept = table.reshape(-1) if "logits" in candidate.flat else table
-    return replace(candidate, values={**candidate.values, "logits": kept}, tokens=None)
-
-
-def what_it_left(plan: Plan, entry: Entry, folder: Path) -> Candidate:
-    """The command's output, as the golden of the tokens without pads is compared with."""
-    config = load(entry.golden).config
-    left = read_candidate(find_output(folder), config.n_layers, plan.dtype, plan.names)
-    return without_pads(left, entry.pads, len(entry.schedule.tokens))
 
 
 def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
@@ -196,7 +172,7 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
         why = entry.not_held.get(plan.format, f"not in the format {plan.format}")
         return Result(entry.name, "skipped", detail=why)
     if entry.pads and not any("{pads}" in word for word in plan.words):
-        return Result(entry.name, "skipped", detail=NO_PADS)
+        return Result(entry.name, "skipped", detail=NOT_ASKED)
     folder = plan.work / entry.name
     folder.mkdir(parents=True)
     began = time.monotonic()
@@ -207,10 +183,13 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
     try:
         report = check(
             entry.golden,
-            what_it_left(plan, entry, folder),
+            find_output(folder),
+            dtype=plan.dtype,
+            names=plan.names,
             model=entry.models["hf"],
             name_mistakes=name_mistakes,
             allow=plan.allow,
+            pads=entry.pads,
         )
     except (LlamaError, OSError) as error:
         return Result(entry.name, "failed", seconds, f"could not be judged: {error}")
