@@ -3,6 +3,7 @@
 What a mistake gives is theirs, not ours: each is the same model, called otherwise.
 """
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from audit.run import HERE
 from numpy_llama.golden import Report, check
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.kit import Entry, read_kit, write_kit
-from numpy_llama.golden.kit.run import make_plan, run_case
+from numpy_llama.golden.kit.run import Result, make_plan, run_case
 from numpy_llama.golden.replay.precision import MEASURED
 
 torch = pytest.importorskip("torch")
@@ -165,8 +166,21 @@ def test_rows_that_see_nothing_and_become_nan_are_shown(entry: Entry) -> None:
     assert logits.verdict == "not finite"
 
 
+def ran(entry: Entry, tmp_path: Path, program: Path, arguments: str) -> Result:
+    words = f"{shlex.quote(sys.executable)} {shlex.quote(str(program))} {arguments}"
+    return run_case(make_plan(words, tmp_path / "work", timeout=300.0), entry)
+
+
 def test_the_audit_s_glue_takes_pads(entry: Entry, tmp_path: Path) -> None:
-    glue = f"{shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'run_transformers.py'))}"
-    command = f"{glue} {{model}} {{tokens}} {{steps}} {{out}} eager float32 {{pads}}"
-    result = run_case(make_plan(command, tmp_path, timeout=300.0), entry)
+    how = "{model} {tokens} {steps} {out} eager float32 {pads}"
+    result = ran(entry, tmp_path, HERE / "run_transformers.py", how)
+    assert result.status == "passed", result.detail
+
+
+def test_the_recipe_of_the_document_takes_pads(entry: Entry, tmp_path: Path) -> None:
+    text = (HERE.parent / "docs" / "kit.md").read_text()
+    found = re.search(r"## Recipe: transformers\n+```python\n(.*?)```.*?run.py (.*?)'", text, re.S)
+    assert found
+    (tmp_path / "run.py").write_text(found[1])
+    result = ran(entry, tmp_path, tmp_path / "run.py", found[2])
     assert result.status == "passed", result.detail
