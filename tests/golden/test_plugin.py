@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numpy_llama.golden import load
-from numpy_llama.golden.record.bundle import signed
+from numpy_llama.golden.record.disk import signed
 from tests.golden.dumps import dump, golden
 
 ROOT = Path(__file__).resolve().parents[2]
