@@ -48,12 +48,14 @@ class Golden:
         require: tuple[str, ...] = ("logits",),
         model: str | None = None,
         allow: tuple[str, ...] = (),
+        pads: int = 0,
     ) -> "Report":
         """Judge arrays by tap names, or a dump on disk, and return the report if they are right.
 
         tensors: what np.asarray takes, or PyTorch tensors. allow: the choices that
-        are declared, as `golden check --allow` has them. Raises AssertionError with the report as
-        text if they are not; with --golden-record, records again and skips the test.
+        are declared, as `golden check --allow` has them. pads: how many tokens came before the
+        golden's, masked. Raises AssertionError with the report as text if they are not right; with
+        --golden-record, records again and skips the test.
         """
         __tracebackhide__ = True
         if self.record:
@@ -61,7 +63,9 @@ class Golden:
             pytest.skip(f"recorded {self.directory} again")
         from .golden import as_text, check
 
-        report = check(self.directory, tensors, dtype, names, require, model, allow=allow)
+        report = check(
+            self.directory, tensors, dtype, names, require, model, allow=allow, pads=pads
+        )
         if report.summary != "passed":
             raise AssertionError(as_text(report))
         return report

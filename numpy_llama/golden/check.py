@@ -60,6 +60,7 @@ def check(
     progress: Progress = no_progress,
     allow: Sequence[str] = (),
     jobs: int = 1,
+    pads: int = 0,
 ) -> Report:
     """Judge what another program gave, and if it diverged, say where and by which mistake.
 
@@ -69,7 +70,9 @@ def check(
     which nothing is passed. model: the golden's (default: where it was recorded from). deep: also
     try every pair of faults. allow: ids of CHOICES that were declared: a candidate that they
     explain passes. jobs: how many runs with mistakes at once, in threads: as many as are left by
-    those of the linear algebra. Raises InputError or CheckpointError for what cannot be judged.
+    those of the linear algebra. pads: how many tokens the candidate was given before the golden's,
+    and masked: their rows may be there, and are not judged. Raises InputError or CheckpointError
+    for what cannot be judged.
     """
     allowed = check_allowed(allow)
     if not isinstance(golden, Bundle):
@@ -77,7 +80,7 @@ def check(
     if not isinstance(candidate, Candidate):
         candidate = read_candidate(candidate, golden.config.n_layers, dtype, names)
     candidate = dataclasses.replace(candidate, dtype=check_dtype(dtype or candidate.dtype))
-    candidate = normalise(golden, candidate)
+    candidate = normalise(golden, candidate, pads)
     report = dataclasses.replace(compare(golden, candidate, required), allowed=allowed)
     if name_mistakes and report.summary == "passed":
         return dataclasses.replace(report, diagnosis=Diagnosis("correct"))

@@ -20,7 +20,8 @@ from numpy_llama.formats.convert import convert
 from numpy_llama.formats.storage.files import sha256_of
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.kit import KIT, load_cases, write_kit
-from numpy_llama.golden.record.bundle import JSON, VALUES, Bundle, load
+from numpy_llama.golden.record.bundle import Bundle, load
+from numpy_llama.golden.record.disk import JSON, VALUES
 from numpy_llama.golden.record.record import record
 from numpy_llama.store import find as library
 from numpy_llama.store import hub, hub_cache, pull

@@ -13,7 +13,8 @@ from numpy_llama.formats.huggingface.safetensors import make_header
 from numpy_llama.golden import check
 from numpy_llama.golden.candidate.read import read_candidate
 from numpy_llama.golden.kit.kit import read_kit
-from numpy_llama.golden.record.bundle import JSON, VALUES, Bundle, load, text_of
+from numpy_llama.golden.record.bundle import Bundle, load
+from numpy_llama.golden.record.disk import JSON, VALUES, text_of
 from numpy_llama.golden.record.record import record
 from numpy_llama.golden.record.show import describe
 from numpy_llama.golden.report.text import as_text

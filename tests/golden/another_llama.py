@@ -130,3 +130,19 @@ def logits_of(
         head = w["tok_embeddings" if config.tied_head else "lm_head"]
         rows.append(head @ p.fed(norm(x, w["final_norm"])))
     return np.array(rows, np.float32)
+
+
+def permuted(
+    tensors: Mapping[str, np.ndarray], D: np.ndarray, F: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The same model with the features of its stream, and of its hidden layers, in other orders."""
+    columns = {"wq": D, "wk": D, "wv": D, "w_gate": D, "w_up": D, "w_down": F, "lm_head": D,
+               "tok_embeddings": D}  # fmt: skip
+    rows = {"wo": D, "bo": D, "w_down": D, "b_down": D, "attn_norm": D, "ffn_norm": D,
+            "final_norm": D, "w_gate": F, "w_up": F, "b_gate": F, "b_up": F}  # fmt: skip
+    out = {}
+    for name, tensor in tensors.items():
+        part = name.rpartition(".")[2]
+        tensor = tensor[rows[part]] if part in rows else tensor
+        out[name] = tensor[..., columns[part]] if part in columns else tensor
+    return out

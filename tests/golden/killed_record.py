@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from numpy_llama.golden.record.bundle import JSON, VALUES, Bundle, load
+from numpy_llama.golden.record.bundle import Bundle, load
+from numpy_llama.golden.record.disk import JSON, VALUES
 from tests.formats.killed_conversion import in_child, kill_at
 from tests.golden.dumps import golden
 

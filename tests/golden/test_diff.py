@@ -12,7 +12,8 @@ from numpy_llama.errors import InputError
 from numpy_llama.golden import Candidate
 from numpy_llama.golden.candidate.read import read_candidate
 from numpy_llama.golden.diff.align import distance, row_distances
-from numpy_llama.golden.diff.diff import ROUNDOFF, SPREAD, diff, limit
+from numpy_llama.golden.diff.diff import diff
+from numpy_llama.golden.diff.limit import ROUNDOFF, SPREAD, limit
 from numpy_llama.golden.diff.text import as_json, as_text
 from numpy_llama.golden.diff.truth import floors_of
 from numpy_llama.golden.kit.cases import CASES

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from numpy_llama import load_tokenizer
 from numpy_llama.commands import main
 from numpy_llama.golden import load
-from numpy_llama.golden.record.bundle import signed
+from numpy_llama.golden.record.disk import signed
 from tests.golden.dumps import dump, folder, golden, write_npy
 
 ROOT = Path(__file__).resolve().parents[2]

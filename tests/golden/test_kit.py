@@ -134,7 +134,8 @@ def test_the_index_says_which_format_holds_what(kit: Path) -> None:
     for entry in entries.values():
         assert set(entry.models) | set(entry.not_held) == {"hf", "gguf", "llama2c"}
         tokens = [int(line) for line in entry.tokens_file.read_text().splitlines()]
-        assert tuple(tokens) == entry.schedule.tokens == load(entry.golden).schedule.tokens
+        assert tuple(tokens) == entry.schedule.tokens
+        assert entry.schedule.tokens[entry.pads :] == load(entry.golden).schedule.tokens
 
 
 def test_the_cases_are_what_was_asked_for() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numpy_llama.golden import load
-from numpy_llama.golden.record.bundle import signed
+from numpy_llama.golden.record.disk import signed
 from tests.golden.dumps import dump, golden
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,10 @@ def test_wrong(golden):
 
 def test_a_dump_on_disk(golden):
     golden("golden").check("right.npz")
+
+def test_in_a_batch(golden):
+    logits = np.pad(tensors("right.npz")["logits"], ((3, 0), (0, 0)))
+    golden("golden").check({"logits": logits}, pads=3)
 
 def test_lacking(golden):
     golden("golden").check({"layers.0.q": tensors("right.npz")["layers.0.q"]})
@@ -61,7 +65,7 @@ def run_pytest(where, *args):
 
 def test_right_passes_and_wrong_fails_with_the_report(suite):
     done = run_pytest(suite, "-rfE")
-    assert done.returncode == 1 and "3 passed" in done.stdout and "2 failed" in done.stdout
+    assert done.returncode == 1 and "4 passed" in done.stdout and "2 failed" in done.stdout
     failed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAILED")}
     assert failed == {"test_mine.py::test_wrong", "test_mine.py::test_lacking"}
     assert "DIAGNOSIS: relu" in done.stdout and "INCOMPLETE" in done.stdout

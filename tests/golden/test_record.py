@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError, LlamaError, NumericError
-from numpy_llama.golden.record.bundle import Bundle, load, signed
+from numpy_llama.golden.record.bundle import Bundle, load
+from numpy_llama.golden.record.disk import signed
 from numpy_llama.golden.record.fingerprint import weights_sha256
 from numpy_llama.golden.record.record import continue_greedily, record, select_taps
 from numpy_llama.golden.record.reference import load_reference

@@ -16,7 +16,8 @@ from numpy_llama.golden.replay.metrics import floors
 from numpy_llama.golden.report.html import as_html, short
 from numpy_llama.golden.report.json import as_json
 from numpy_llama.golden.report.style import SHADES, STYLE, shade_of
-from numpy_llama.golden.report.text import as_text, folded, headline, kind_of
+from numpy_llama.golden.report.table import folded, kind_of
+from numpy_llama.golden.report.text import as_text, headline
 from numpy_llama.loading.weights import load_model
 from numpy_llama.taps import TAPS
 from tests.golden.dumps import compare, dump, folder, golden

@@ -15,6 +15,7 @@ from transformers.models.llama import modeling_llama
 
 from numpy_llama.config import LlamaConfig
 from numpy_llama.golden.replay.schedule import Schedule
+from tests.golden.another_llama import permuted
 from tests.golden.c_llama import run_in_c
 
 from .torch_llama import TorchLlama
@@ -105,20 +106,6 @@ def with_attention_in_order(
     order = torch.from_numpy(np.random.default_rng(seed).permutation(config.head_dim))
     with eager_attention(scores_in_order(order, before)):
         return of_transformers(config, tensors, schedule)
-
-
-def permuted(tensors: Tensors, D: np.ndarray, F: np.ndarray) -> dict[str, np.ndarray]:
-    """The same model with the features of its stream, and of its hidden layers, in other orders."""
-    columns = {"wq": D, "wk": D, "wv": D, "w_gate": D, "w_up": D, "w_down": F, "lm_head": D,
-               "tok_embeddings": D}  # fmt: skip
-    rows = {"wo": D, "bo": D, "w_down": D, "b_down": D, "attn_norm": D, "ffn_norm": D,
-            "final_norm": D, "w_gate": F, "w_up": F, "b_gate": F, "b_up": F}  # fmt: skip
-    out = {}
-    for name, tensor in tensors.items():
-        part = name.rpartition(".")[2]
-        tensor = tensor[rows[part]] if part in rows else tensor
-        out[name] = tensor[..., columns[part]] if part in columns else tensor
-    return out
 
 
 def with_stream_in_order(

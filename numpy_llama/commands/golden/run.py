@@ -93,6 +93,8 @@ def run(
     {tokens}       the ids to run, with commas; {tokens_file}: a file of them, one a line
     {steps}        in which steps the golden ran them, with commas: 12,1,1 is a prompt of 12
                    tokens and two decode steps
+    {pads}         how many of the ids are pads before the prompt; a command without it is not
+                   asked for the case that has them
     {out}          where to write the logits (or all taps) after every token: a path, to which a
                    suffix may be put ({out}.npy), or a directory to make; see `golden check`
     {name}         the name of the case

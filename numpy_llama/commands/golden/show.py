@@ -14,7 +14,7 @@ from .shared import golden_argument
 def show(golden: Path, as_json: bool) -> None:
     """What GOLDEN is of, how it was measured, and which faults it cannot see."""
     from ...golden import load
-    from ...golden.record.bundle import JSON
+    from ...golden.record.disk import JSON
     from ...golden.record.show import describe
 
     bundle = load(golden)

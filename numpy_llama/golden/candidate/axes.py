@@ -1,4 +1,7 @@
-"""The axes and rows of each array: in how many ways can it be its tap, and which of them is it?"""
+"""The axes and rows of each array: in how many ways can it be its tap, and which of them is it?
+
+A program that was given pads before the prompt may give their rows and keys too: they are cut off.
+"""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +13,10 @@ from ...taps import tap_axes
 from ...wording import listed
 from ..record.bundle import Bundle
 from ..replay.metrics import CLEARLY, relative_rms
-from ..replay.rows import rows_of, tap_shape
+from ..replay.rows import by_key, rows_of, tap_shape
 from ..replay.schedule import Schedule
 from .candidate import Candidate
-
-Shape = tuple[int, ...]
-Axes = tuple[str, ...]
+from .raw import Axes, Shape, shaped
 
 
 class Reading(NamedTuple):
@@ -25,6 +26,14 @@ class Reading(NamedTuple):
     array: np.ndarray
 
 
+class Frame(NamedTuple):
+    """A shape that some rows of a tap may come in, and how much of it is of pads."""
+
+    shape: Shape
+    rows: int = 0  # the first ones
+    keys: int = 0
+
+
 class Arranged(NamedTuple):
     """An array with our axes, the rows of the schedule that it gives, and how far off it is."""
 
@@ -32,6 +41,7 @@ class Arranged(NamedTuple):
     rows: Sequence[int]
     array: np.ndarray
     error: float
+    pads: int = 0  # rows that were cut off
 
 
 def readings(a: np.ndarray, shape: Shape, axes: Axes) -> Iterator[Reading]:
@@ -66,47 +76,6 @@ def ungrouped(a: np.ndarray, shape: Shape) -> Iterator[Reading]:
                 yield Reading("heads repeated for their group", groups[:, :, 0])
 
 
-def joined_steps(
-    flat: np.ndarray, shape: Shape, steps: Iterable[int], keys: int
-) -> np.ndarray | None:
-    """Scores or probs of consecutive steps, (H, L, S) each, one after the other in a raw file.
-
-    keys: S of every step, for implementations that always look at a whole cache; 0: S is as many
-    rows as there are so far. None if the file is not as long as those, or has values at keys that
-    there are not yet.
-    """
-    H, T = shape[0], shape[1]
-    joined = np.zeros(shape, flat.dtype)
-    start = at = 0
-    for L in steps:
-        S = keys or start + L
-        step = flat[at : at + H * L * S]
-        if S < start + L or step.size < H * L * S:
-            return None
-        step, end = step.reshape(H, L, S), start + L
-        if step[:, :, end:].any():
-            return None
-        joined[:, start:end, :end] = step[:, :, :end]
-        start, at = end, at + step.size
-    return joined if at == flat.size and start == T else None
-
-
-def shaped(flat: np.ndarray, shape: Shape, axes: Axes, schedule: Schedule) -> np.ndarray:
-    """A raw file's numbers in the shape of its tap, (T, …), for as many rows as there are."""
-    T = len(schedule.tokens)
-    if axes[-1] == "S":
-        if flat.size == np.prod(shape):
-            return flat.reshape(shape)
-        for steps in (schedule.steps, (1,) * T):
-            for keys in (0, flat.size // (shape[0] * T)):
-                joined = joined_steps(flat, shape, steps, keys)
-                if joined is not None:
-                    return joined
-        return flat
-    row = int(np.prod(shape[1:]))
-    return flat if flat.size % row else flat.reshape(-1, *shape[1:])
-
-
 def possible_rows(schedule: Schedule) -> list[range]:
     """Which rows of a schedule programs give, the most usual first.
 
@@ -125,33 +94,45 @@ def with_all_keys(a: np.ndarray, T: int) -> np.ndarray:
     return np.pad(a, ((0, 0), (0, 0), (0, T - a.shape[2]))) if a.shape[2] < T else a
 
 
+def frames(tap: str, want: np.ndarray, rows: Sequence[int], pads: int) -> Iterator[Frame]:
+    """The shapes in which a program that was given `pads` may give these rows, usual ones first.
+
+    Rows of pads come before row 0. Keys are all, or those up to the last of the rows.
+    """
+    with_rows = [pads, 0] if pads and rows[0] == 0 else [0]
+    if not by_key(tap):
+        yield from (Frame((n + len(want), *want.shape[1:]), n) for n in with_rows)
+        return
+    H, L, T = want.shape
+    for n in with_rows:
+        for keys in dict.fromkeys((pads, n)):  # who gives the rows of pads gives their keys
+            for S in dict.fromkeys((T, max(rows) + 1)):
+                yield Frame((H, n + L, keys + S), n, keys)
+
+
 def ways(
-    a: np.ndarray, tap: str, golden: np.ndarray, choices: Iterable[Sequence[int]]
+    a: np.ndarray, tap: str, golden: np.ndarray, choices: Iterable[Sequence[int]], pads: int = 0
 ) -> Iterator[Arranged]:
     """Every way to read an array as some rows of a tap, the most usual first."""
-    axes = tap_axes(tap)
-    by_key = axes[-1] == "S"
     for rows in choices:
         want = rows_of(tap, golden, rows)
-        T, seen = want.shape[-1], max(rows) + 1
-        shapes = [want.shape]
-        if by_key and seen < T:  # keys up to the last of these rows, or all
-            shapes.append((*want.shape[:2], seen))
-        for shape in shapes:
-            for how, found in readings(a, shape, axes):
-                found = with_all_keys(found, T) if by_key else found
-                yield Arranged(how, rows, found, relative_rms(found, want))
+        for frame in frames(tap, want, rows, pads):
+            for how, found in readings(a, frame.shape, tap_axes(tap)):
+                found = rows_of(tap, found, slice(frame.rows, None))
+                if by_key(tap):
+                    found = with_all_keys(found[..., frame.keys :], want.shape[-1])
+                yield Arranged(how, rows, found, relative_rms(found, want), frame.rows)
 
 
 def arranged(
-    a: np.ndarray, tap: str, golden: np.ndarray, choices: Sequence[Sequence[int]]
+    a: np.ndarray, tap: str, golden: np.ndarray, choices: Sequence[Sequence[int]], pads: int = 0
 ) -> Arranged | None:
     """An array of a tap with our axes and rows; None if it can be no rows of `choices`.
 
     Of several ways the most usual is taken, unless another is clearly nearer to the golden. As
     many rows may also be the last ones, of a program that began with another token: no choice.
     """
-    found = list(ways(a, tap, golden, choices))
+    found = list(ways(a, tap, golden, choices, pads))
     if not found:
         return None
     best = min(found, key=lambda way: way.error)
@@ -183,8 +164,21 @@ def rows_note(rows: Sequence[int], schedule: Schedule) -> str:
     return f"only {what}, {first} … {last}; other rows are not judged"
 
 
-def with_our_axes(golden: Bundle, candidate: Candidate) -> Candidate:
-    """The candidate with the axes of our table, and of each tap the rows that it gives."""
+def unfolded(flat: np.ndarray, tap: str, golden: Bundle, pads: int) -> np.ndarray:
+    """A raw file's numbers in the shape of its tap: with what is of pads, or without."""
+    for schedule in (golden.schedule.padded(pads), golden.schedule):
+        shape = tap_shape(tap, golden.config, len(schedule.tokens))
+        array = shaped(flat, shape, tap_axes(tap), schedule)
+        if array.ndim > 1:
+            return array
+    return flat
+
+
+def with_our_axes(golden: Bundle, candidate: Candidate, pads: int = 0) -> Candidate:
+    """The candidate with the axes of our table, and of each tap the rows that it gives.
+
+    pads: how many tokens before the golden's the candidate was given.
+    """
     schedule, usual = golden.schedule, possible_rows(golden.schedule)
     T = len(schedule.tokens)
     values = dict(candidate.values)
@@ -197,17 +191,19 @@ def with_our_axes(golden: Bundle, candidate: Candidate) -> Candidate:
         if array is None or array.dtype.kind != "f":
             continue
         if tap in candidate.flat:
-            array = shaped(array, tap_shape(tap, golden.config, T), tap_axes(tap), schedule)
+            array = unfolded(array, tap, golden, pads)
         if tap == "logits" and array.ndim == 1:
             array = array.reshape(1, -1)
         declared = tap in candidate.rows
-        found = arranged(array, tap, want, [rows[tap]] if declared else usual)
+        choices, before = ([rows[tap]], 0) if declared else (usual, pads)
+        found = arranged(array, tap, want, choices, before)
         values[tap] = array if found is None else found.array
         if found is None:
             continue
         rows[tap] = tuple(found.rows)
         about = "" if declared else rows_note(found.rows, schedule)
-        for note in filter(None, (found.how, about)):
+        cut = f"the first {found.pads} rows, which are of pads, left out" if found.pads else ""
+        for note in filter(None, (found.how, cut, about)):
             noted.setdefault(note, []).append(tap)
     notes = [f"{note}: {listed(taps)}" for note, taps in noted.items()]
     notes = [*candidate.notes, *notes]

@@ -1,8 +1,8 @@
 """Normalise a candidate: after this it looks like ours, once and for all.
 
 Names were translated when it was read, and axes.py arranges each array. Here is undone what looks
-like a mistake and is none: the other RoPE layout, positions from 1, hidden scores. Each leaves a
-note.
+like a mistake and is none: the other RoPE layout, positions from 1 or that count pads, hidden
+scores. Each leaves a note.
 """
 
 import dataclasses
@@ -36,10 +36,10 @@ def check_rows(candidate: Candidate, T: int) -> None:
             )
 
 
-def tokens_note(golden: Bundle, candidate: Candidate) -> list[str]:
+def tokens_note(golden: Bundle, candidate: Candidate, pads: int) -> list[str]:
     """Whether the candidate says that it was run on other tokens."""
     tokens, expected = candidate.tokens, golden.schedule.tokens
-    if tokens is None or tokens == expected:
+    if tokens is None or tokens == expected or pads and tokens[pads:] == expected:
         return []
     return [
         f"it says that it was run on other tokens ({len(tokens)}: {listed(map(str, tokens))}) "
@@ -95,20 +95,20 @@ def with_adjacent_pairs(golden: Bundle, candidate: Candidate) -> Candidate:
     return dataclasses.replace(other, notes=(*candidate.notes, note))
 
 
-def turned_back(golden: Bundle) -> Change:
-    """Rotate by one position backwards."""
+def turned_back(golden: Bundle, positions: int) -> Change:
+    """Rotate by so many positions backwards."""
     f, _ = frequencies(golden.config, len(golden.schedule.tokens))
-    one_back = np.array([-1.0])
+    back = np.array([-float(positions)])
 
     def turn(x: np.ndarray) -> np.ndarray:
         x = np.asarray(x, np.float64)
-        return rotate(x, rotation_matrices(f, one_back, 1.0, like=x))
+        return rotate(x, rotation_matrices(f, back, 1.0, like=x))
 
     return turn
 
 
-def with_positions_from_0(golden: Bundle, candidate: Candidate) -> Candidate:
-    """Rotated queries and keys one position earlier, if *all* of them are one too far.
+def with_positions_from_0(golden: Bundle, candidate: Candidate, first: int, what: str) -> Candidate:
+    """Rotated queries and keys `first` positions earlier, if *all* of them are so much too far.
 
     Only then is it harmless: the scores see differences of positions alone.
     """
@@ -117,15 +117,28 @@ def with_positions_from_0(golden: Bundle, candidate: Candidate) -> Candidate:
     given = {tap: want for tap, want in wanted.items() if want is not None}
     if {tap.rpartition(".")[2] for tap in given} != {"q_rot", "k_rot"}:
         return candidate
-    other = changed(golden, candidate, ("q_rot", "k_rot"), turned_back(golden))
+    other = changed(golden, candidate, ("q_rot", "k_rot"), turned_back(golden, first))
     if not nearer(golden, candidate, other, given):
         return candidate
     for tap, want in given.items():
         limit = SUSPICIOUS * golden.floor(tap, candidate.dtype)
         if relative_rms(other.values[tap], want) > limit:
             return candidate
-    note = "positions counted from 1: rotated queries and keys differ, scores do not (rope-from-1)"
+    note = f"positions {what}: rotated queries and keys differ, scores do not"
     return dataclasses.replace(other, notes=(*candidate.notes, note))
+
+
+def without_sums_of_pads(candidate: Candidate) -> Candidate:
+    """The candidate without the scalars in which there is something of pads: all but the last."""
+    scalars = {
+        tap: {part: value for part, value in parts.items() if part == "last"}
+        for tap, parts in candidate.scalars.items()
+    }
+    if scalars == candidate.scalars:
+        return candidate
+    note = "sums, means and first values not judged: there are pads in them"
+    kept = {tap: parts for tap, parts in scalars.items() if parts}
+    return dataclasses.replace(candidate, scalars=kept, notes=(*candidate.notes, note))
 
 
 def without_hidden_scores(candidate: Candidate) -> Candidate:
@@ -145,17 +158,21 @@ def without_hidden_scores(candidate: Candidate) -> Candidate:
     return dataclasses.replace(candidate, values=values)
 
 
-def normalise(golden: Bundle, candidate: Candidate) -> Candidate:
+def normalise(golden: Bundle, candidate: Candidate, pads: int = 0) -> Candidate:
     """The candidate as our own taps would be, with a note on each thing that was otherwise.
 
     Of every tap `rows` says which rows are given. An array that can be no rows of its tap stays as
-    it is: its shape is wrong. Raises InputError for declared rows that the golden does not have.
+    it is: its shape is wrong. pads: how many tokens before the golden's the candidate was given.
+    Raises InputError for declared rows that the golden does not have.
     """
     check_rows(candidate, len(golden.schedule.tokens))
     arrays = {name: np.asarray(array) for name, array in candidate.values.items()}
-    notes = (*candidate.notes, *tokens_note(golden, candidate))
+    notes = (*candidate.notes, *tokens_note(golden, candidate, pads))
     candidate = dataclasses.replace(candidate, values=arrays, notes=notes)
-    candidate = with_our_axes(golden, candidate)
+    candidate = without_sums_of_pads(candidate) if pads else candidate
+    candidate = with_our_axes(golden, candidate, pads)
     candidate = without_hidden_scores(candidate)
     candidate = with_adjacent_pairs(golden, candidate)
-    return with_positions_from_0(golden, candidate)
+    for first, what in ((1, "counted from 1 (rope-from-1)"), (pads, "that count the pads")):
+        candidate = with_positions_from_0(golden, candidate, first, what) if first else candidate
+    return candidate

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 
 from ..candidate.candidate import Candidate
 from ..faults import CATALOGUE
-from ..record.bundle import Bundle, Detection
+from ..record.bundle import Bundle
+from ..record.fields import Detection
 from ..replay.metrics import DIVERGENT
 from .verdict import NotExcluded
 

@@ -1,12 +1,7 @@
-"""Compare two dumps tap by tap: which is the first that differs, and by how many roundoffs.
-
-Nobody knows here which of the two is right, nor what the model does to an error on its way. So the
-limit between rounding and difference is a rule, measured on right programs: see `limit`.
-"""
+"""Compare two dumps tap by tap: which is the first that differs, and by how many roundoffs."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -16,105 +11,14 @@ from ...taps import tap_names
 from ...wording import listed
 from ..candidate.candidate import Candidate
 from ..compare.compare import narrower_than_declared
-from ..replay.metrics import CLEARLY, DIVERGENT
-from ..replay.precision import UNIT_ROUNDOFF, check_dtype
+from ..replay.metrics import CLEARLY
+from ..replay.precision import check_dtype
 from .align import Aligned, Arrays, align, row_distances
+from .limit import ROUNDOFF, Limit, coarser, limit, measured_limit
 from .truth import Floors
+from .verdict import Diff, Side, TapDiff
 
-ROUNDOFF = UNIT_ROUNDOFF | {"float64": 2.0**-53}
-
-# Right programs are at most 52 √t apart at float32, and 12 √t at the narrow dtypes, whose sums are
-# accumulated in float32: measured at tap number t over the kit and SmolLM2 (`large-norms` is
-# not bounded so: its softmax amplifies an error by thousands, and needs -m).
-SPREAD = {"float64": 64.0, "float32": 64.0, "float16": 16.0, "bfloat16": 16.0}
-MOST = 0.5  # of the size of the values: no rounding of a program that is of any use does more
 USUAL_LAYERS = 32  # where no tap of a layer tells how many there are
-
-Verdict = Literal["alike", "differs", "wrong shape", "not finite"]
-
-
-@dataclass(frozen=True)
-class TapDiff:
-    """One tap of both dumps."""
-
-    tap: str
-    verdict: Verdict
-    error: float | None = None  # the distance in the worst row
-    limit: float | None = None  # up to here it is alike
-    roundoffs: tuple[float, ...] = ()  # the distance of each common row, in unit roundoffs
-    first_row: int | None = None  # that is beyond the limit
-    worst: tuple[int, ...] | None = None  # index of the largest absolute difference, rows first
-    first: tuple[float, ...] = ()  # there, and up to two values after it, of the first dump
-    second: tuple[float, ...] = ()
-    detail: str = ""
-
-    @property
-    def most(self) -> float | None:
-        """The distance of the worst row in unit roundoffs."""
-        return max(self.roundoffs, default=None)
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two dumps; with a model, also how it stands to the truth."""
-
-    name: str
-    dtype: str
-    only: tuple[str, ...] = ()  # taps that the other does not have
-    truth: tuple[TapDiff, ...] | None = None  # against the model in float64
-
-    @property
-    def first_wrong(self) -> TapDiff | None:
-        return first_different(self.truth or ())
-
-
-@dataclass(frozen=True)
-class Diff:
-    """Two dumps against each other."""
-
-    first: Side
-    second: Side
-    unit: str  # the coarser of the two dtypes, in whose unit roundoff distances are told
-    taps: tuple[TapDiff, ...]  # that both have, in causal order
-    notes: tuple[str, ...] = ()
-    nearer: Literal["first", "second", "neither"] | None = None  # to the truth; None: no model
-
-    @property
-    def first_difference(self) -> TapDiff | None:
-        return first_different(self.taps)
-
-    @property
-    def summary(self) -> Literal["alike", "differ"]:
-        return "alike" if self.first_difference is None else "differ"
-
-    @property
-    def exit_code(self) -> int:
-        """0 alike, 1 different."""
-        return 0 if self.summary == "alike" else 1
-
-
-def first_different(taps: tuple[TapDiff, ...]) -> TapDiff | None:
-    """The first in causal order that is not alike."""
-    return next((tap for tap in taps if tap.verdict != "alike"), None)
-
-
-# From a tap and its number in causal order to the distance up to which it is alike.
-Limit = Callable[[str, int], float]
-
-
-def limit(dtype: str) -> Limit:
-    """Up to which distance two programs may be alike, if nothing is known of the model.
-
-    SPREAD · u · √t: of t operations one after the other, each rounds by u or so, and roundings
-    that know nothing of each other add up as a random walk does.
-    """
-    u, spread = ROUNDOFF[dtype], SPREAD[dtype]
-    return lambda tap, t: min(spread * u * math.sqrt(t), MOST)
-
-
-def measured_limit(*floors: Mapping[str, float]) -> Limit:
-    """The same where the model's own floors are known: the largest of them, as in a check."""
-    return lambda tap, t: min(DIVERGENT * max(floor[tap] for floor in floors), MOST)
 
 
 def compare_pair(tap: str, pair: Arrays, rows: int, most: float, u: float) -> TapDiff:
@@ -169,11 +73,6 @@ def dtype_of(dump: Candidate, taps: list[str]) -> str:
     """What a dump computed in, or the coarser format in which it is stored."""
     stored = {str(np.asarray(dump.values[tap]).dtype) for tap in taps if tap in dump.values}
     return coarser(check_dtype(dump.dtype), *(dtype for dtype in stored if dtype in ROUNDOFF))
-
-
-def coarser(*dtypes: str) -> str:
-    """Of several dtypes, the one that rounds most."""
-    return max(dtypes, key=lambda dtype: ROUNDOFF[dtype])
 
 
 def needed(a: Candidate, b: Candidate) -> tuple[set[str], list[str]]:

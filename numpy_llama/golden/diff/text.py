@@ -8,8 +8,9 @@ from ...taps import TAPS
 from ...wording import listed
 from ..replay.metrics import floors as shortly
 from ..report.json import plain
-from ..report.text import kind_of
-from .diff import ROUNDOFF, Diff, Side, TapDiff
+from ..report.table import kind_of
+from .limit import ROUNDOFF
+from .verdict import Diff, Side, TapDiff
 
 VERSION = 1
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...config import LlamaConfig, RopeScaling
+from ..faults.position.padding import PADS
 from .weights import kit_tensors, token_ids
 
 # Of a long run, the intermediates that are small, and where it first goes wrong.
@@ -31,6 +32,7 @@ class Case:
     taps: Sequence[str] = ("all",)
     stream: int = 0  # exponents of two; see kit_weights.scale_exponent
     sharpness: int = 0
+    pads: int = 0  # before the prompt that a program is given; the golden has none
     slow: bool = False  # a run takes seconds, not milliseconds: what others show is not tried
 
     @property
@@ -157,6 +159,15 @@ CASES = (
         small(),
         prompt=37,
         chunk=16,
+    ),
+    Case(
+        "left-padded",
+        "Pads before the prompt, as in a batch: no row sees them, no position counts them.",
+        small(dim=12, n_layers=2, n_heads=3, n_kv_heads=1, head_dim=4, hidden_dim=20,
+              vocab_size=17),
+        prompt=11,
+        taps=BRIEF,
+        pads=PADS,
     ),
     Case(
         "45-tokens",

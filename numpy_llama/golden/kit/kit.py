@@ -1,10 +1,10 @@
 """The conformance kit: small models in the formats of others, and what each must give.
 
-kit.json            the cases: what each is for, its tokens and steps, which formats hold it
+kit.json            the cases: what each is for, its tokens, steps and pads, which formats hold it
 NAME/hf             the model as a Hugging Face directory
 NAME/model.gguf     as GGUF, for llama.cpp and its kin, and
 NAME/model.bin      as llama2.c's, where those formats can hold it
-NAME/tokens.txt     the ids to run, one a line: the prompt and the decode steps after it
+NAME/tokens.txt     the ids to run, one a line: the pads, the prompt and the decode steps after it
 NAME/golden         what the model gives after each of them
 """
 
@@ -31,13 +31,14 @@ from ...loading.weights import load_model
 from ...model import Llama
 from ...parameters import rotated_heads
 from ...rope import half_split_rows
+from ..faults.position.padding import PAD
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle, load
 from ..record.record import record
 from ..replay.schedule import Schedule
 from .cases import CASES, Case
 
-VERSION = 1
+VERSION = 2  # 1 has no pads
 KIT = "kit.json"
 MAX_JSON = 16 << 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of a case, which is also a directory's
@@ -100,9 +101,9 @@ def write_case(kit: Path, case: Case, detect: bool) -> dict[str, Any]:
     held, not_held = write_models(folder, case)
     bundle = record_case(folder / FORMATS["hf"], case, detect)
     bundle.save(folder / "golden")
-    tokens = bundle.schedule.tokens
+    schedule = bundle.schedule.padded(case.pads, PAD)
     with writing(folder / "tokens.txt") as file:
-        file.write("".join(f"{i}\n" for i in tokens).encode())
+        file.write("".join(f"{i}\n" for i in schedule.tokens).encode())
     return {
         "name": case.name,
         "sentence": case.sentence,
@@ -110,9 +111,10 @@ def write_case(kit: Path, case: Case, detect: bool) -> dict[str, Any]:
         "not_held": not_held,
         "golden": f"{case.name}/golden",
         "tokens_file": f"{case.name}/tokens.txt",
-        "tokens": list(tokens),
-        "steps": list(bundle.schedule.steps),
-        "prompt": case.prompt,
+        "tokens": list(schedule.tokens),
+        "steps": list(schedule.steps),
+        "prompt": case.pads + case.prompt,
+        "pads": case.pads,
         "slow": case.slow,
     }
 
@@ -149,9 +151,10 @@ class Entry:
     not_held: dict[str, str]  # by format: why not
     golden: Path
     tokens_file: Path
-    schedule: Schedule
+    schedule: Schedule  # what a program is to run
     prompt: int
     slow: bool
+    pads: int  # so many tokens at the beginning; the golden is of the run without them
 
 
 def inside(kit: Path, name: object) -> Path:
@@ -172,6 +175,9 @@ def parse_entry(kit: Path, raw: dict[str, Any]) -> Entry:
     if not NAME.fullmatch(str(raw["name"])):
         raise ValueError(f"{shown(raw['name'])} is no name of a case")
     schedule = Schedule(tuple(map(int, raw["tokens"])), tuple(map(int, raw["steps"])))
+    pads = int(raw.get("pads", 0))
+    if not 0 <= pads < schedule.steps[0]:
+        raise ValueError(f"{pads} pads do not fit into a first step of {schedule.steps[0]} tokens")
     return Entry(
         name=str(raw["name"]),
         sentence=str(raw["sentence"]),
@@ -182,6 +188,7 @@ def parse_entry(kit: Path, raw: dict[str, Any]) -> Entry:
         schedule=schedule,
         prompt=int(raw["prompt"]),
         slow=bool(raw["slow"]),
+        pads=pads,
     )
 
 
@@ -193,7 +200,7 @@ def read_kit(kit: str | Path) -> list[Entry]:
         raise InputError(f"{kit}: is no kit: it has no {KIT}; `llama-np golden kit -o` makes one")
     index = parse_json(read_small(path, MAX_JSON, InputError), str(path), InputError)
     version = index.get("version") if isinstance(index, dict) else None
-    if version != VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise InputError(f"{path}: has the version {shown(version)}; this program reads {VERSION}")
     try:
         return [parse_entry(kit, raw) for raw in index["cases"]]

@@ -27,7 +27,7 @@ def split_command(command: str, known: Sequence[str]) -> list[str]:
         words = shlex.split(command)
     except ValueError as wrong:
         raise InputError(f"the command {command!r} cannot be cut into words: {wrong}") from None
-    if not words:
+    if not words or not words[0]:
         raise InputError("the command is empty: give a program and its arguments")
     for word in words:
         for name in PLACEHOLDER.findall(word):

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ...errors import InputError, LlamaError
 from ...wording import did_you_mean
+from ..candidate.names import find_names
 from ..check import check, check_allowed
 from ..compare.verdict import Report
 from ..replay.metrics import floors
@@ -19,7 +20,8 @@ from .process import Ended, execute, filled, split_command
 
 Status = Literal["passed", "diverged", "choice", "incomplete", "failed", "skipped"]
 
-PLACEHOLDERS = ("model", "tokens", "tokens_file", "steps", "out", "name")
+PLACEHOLDERS = ("model", "tokens", "tokens_file", "steps", "pads", "out", "name")
+NOT_ASKED = "its tokens begin with pads, and the command has no {pads} to be told how many"
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,24 @@ class Plan:
     name_mistakes: bool = True
     allow: tuple[str, ...] = ()  # choices that were declared
 
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:  # NaN, which no time ever reaches, passes other checks
+            raise InputError(f"a time of {self.timeout:g} s ends no command: give a positive one")
+
+
+def takes(words: Sequence[str], placeholder: str) -> bool:
+    """Whether a command has a placeholder."""
+    return any(f"{{{placeholder}}}" in word for word in words)
+
 
 def make_plan(command: str, work: str | Path, allow: Sequence[str] = (), **options: object) -> Plan:
     """A plan for a command. Raises InputError for one that cannot be understood."""
     words = split_command(command, PLACEHOLDERS)
-    if not any("{out}" in word for word in words):
+    if not takes(words, "out"):
         raise InputError("the command must say where its output goes: put {out} into it")
-    return Plan(words, Path(work), allow=check_allowed(allow), **options)  # type: ignore[arg-type]
+    plan = Plan(words, Path(work), allow=check_allowed(allow), **options)  # type: ignore[arg-type]
+    find_names(plan.names)  # before the first case, which may run for minutes
+    return plan
 
 
 def select_cases(entries: Sequence[Entry], patterns: Sequence[str]) -> list[Entry]:
@@ -155,6 +168,7 @@ def values_for(entry: Entry, model: Path, folder: Path) -> dict[str, str]:
         "tokens": ",".join(map(str, schedule.tokens)),
         "tokens_file": str(entry.tokens_file.resolve()),
         "steps": ",".join(map(str, schedule.steps)),
+        "pads": str(entry.pads),
         "out": str(folder.resolve() / "out"),
         "name": entry.name,
     }
@@ -169,6 +183,8 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
     if model is None:
         why = entry.not_held.get(plan.format, f"not in the format {plan.format}")
         return Result(entry.name, "skipped", detail=why)
+    if entry.pads and not takes(plan.words, "pads"):
+        return Result(entry.name, "skipped", detail=NOT_ASKED)
     folder = plan.work / entry.name
     folder.mkdir(parents=True)
     began = time.monotonic()
@@ -185,9 +201,13 @@ def run_case(plan: Plan, entry: Entry, name_mistakes: bool = True) -> Result:
             model=entry.models["hf"],
             name_mistakes=name_mistakes,
             allow=plan.allow,
+            pads=entry.pads,
         )
-    except (LlamaError, OSError) as error:
+    except LlamaError as error:
         return Result(entry.name, "failed", seconds, f"could not be judged: {error}")
+    except OSError as error:
+        why = f"could not be judged: {error.filename}: {error.strerror}"
+        return Result(entry.name, "failed", seconds, why)
     return Result(entry.name, report.summary, seconds, sentence(report), report)
 
 

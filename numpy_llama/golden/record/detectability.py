@@ -13,7 +13,8 @@ from ..replay.metrics import DIVERGENT, Groups, group_errors
 from ..replay.precision import MEASURED, in_dtype
 from ..replay.replay import run
 from ..replay.rows import last_rows
-from .bundle import Bundle, Detection
+from .bundle import Bundle
+from .fields import Detection
 
 MOST = 1e12  # a ratio that is larger, or infinite, says no more than this
 

@@ -38,6 +38,11 @@ class Schedule:
         chunks = [min(size, len(prompt) - at) for at in range(0, len(prompt), size)]
         return cls((*prompt, *decode), (*chunks, *[1] * len(decode)))
 
+    def padded(self, pads: int, pad: int = 0) -> "Schedule":
+        """The same, with so many pads before the first token, as part of the first call."""
+        first, *rest = self.steps
+        return Schedule((*[pad] * pads, *self.tokens), (pads + first, *rest))
+
     @functools.cached_property
     def prompt(self) -> int:
         """How many rows are the prompt's: all before the decode steps at the end."""

@@ -15,7 +15,8 @@ from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, floors
 from .diagnosis import about_value, diagnosis_title, names_of
 from .style import SHADES, STYLE, shade_of
-from .text import as_text, headline, kind_of, operation
+from .table import kind_of
+from .text import as_text, headline, operation
 
 HERE = ' class="here"'  # of the row of the tap that is marked
 # What stands in the cell of a tap that has no number of floors.
