@@ -88,6 +88,7 @@ def kit_json(folder: Path) -> Format:
         "tokens": [3, 5, 7],
         "steps": [2, 1],
         "prompt": 2,
+        "pads": 1,
         "slow": False,
     }
 
@@ -96,7 +97,7 @@ def kit_json(folder: Path) -> Format:
         for found in read_kit(folder):
             assert folder in found.golden.parents
 
-    seed = json.dumps({"version": 1, "cases": [entry, entry | {"name": "other"}]}).encode()
+    seed = json.dumps({"version": 2, "cases": [entry, entry | {"name": "other"}]}).encode()
     return Format(seed, use, mutated_json)
 
 

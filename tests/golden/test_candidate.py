@@ -347,3 +347,11 @@ def test_a_table_that_holds_a_text_is_told_in_a_short_sentence(tmp_path):
         read_candidate(tmp_path / "c.json", 2)
     sentence = str(wrong.value).replace(str(tmp_path), "")
     assert "nested lists" in sentence and len(sentence) < 300
+
+
+@pytest.mark.parametrize("tap", ["layers.0.q", "layers.1.k_rot"])
+@pytest.mark.parametrize("cut", [1, 2])
+def test_heads_of_another_width_are_of_the_wrong_shape(tap, cut):
+    """Of an odd width too, in which RoPE has no pairs."""
+    found, report = verdicts({tap: dump()[tap][..., cut:]})
+    assert found == {tap: "wrong shape"} and report.summary == "diverged"

@@ -60,10 +60,11 @@ def golden_rows(golden: Bundle, candidate: Candidate, tap: str) -> np.ndarray | 
 def changed(
     golden: Bundle, candidate: Candidate, parts: Iterable[str], change: Change
 ) -> Candidate:
-    """The candidate with `change` done to all taps of which these are the last parts."""
+    """The candidate with `change` done to the heads of all taps that end in these parts."""
     ours = {name for name in tap_names(golden.config.n_layers) if name.rpartition(".")[2] in parts}
+    hd = golden.config.head_dim
     values = {
-        name: change(array) if name in ours and array.ndim == 3 else array
+        name: change(array) if name in ours and array.ndim == 3 and array.shape[2] == hd else array
         for name, array in candidate.values.items()
     }
     return dataclasses.replace(candidate, values=values)
