@@ -194,6 +194,22 @@ def with_ramp_reversed(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
     return plain + plain / config.rope_scaling.factor - f
 
 
+def from_the_whole_context(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
+    """Frequencies scaled as if the model had been trained on all of its positions."""
+    scaling = dataclasses.replace(config.rope_scaling, original_context=None)
+    return frequencies(dataclasses.replace(config, rope_scaling=scaling), length=0)[0]
+
+
+def extended_from(*types: str) -> Callable[[LlamaConfig], bool]:
+    """Whether the model was extended in one of these ways, from a context that is told."""
+
+    def applies(config: LlamaConfig) -> bool:
+        original = config.rope_scaling.original_context
+        return scaled(*types)(config) and original not in (None, config.max_context)
+
+    return applies
+
+
 THETA_MEND = "Read rope_theta from the model's config; Llama 1 and 2 have 1e4, Llama 3 has 5e5."
 LAYOUT_MEND = (
     "Hugging Face weights pair (i, i + hd/2); Meta, llama2.c and GGUF weights pair (2i, 2i + 1). "
@@ -339,6 +355,16 @@ FAULTS = (
         "Put 2π in parentheses: the wavelength is 2π / f.",
         frequencies_with(two_pi_misplaced),
         scaled("llama3"),
+    ),
+    Fault(
+        "rope-original-context-missing",
+        "rope",
+        "RoPE's scaling takes the extended context for the one that the model was trained on.",
+        "context = max_position_embeddings, instead of original_max_position_embeddings",
+        "transformers 4.48 (YaRN)",
+        "Read original_max_position_embeddings of rope_scaling, where it is given.",
+        frequencies_with(from_the_whole_context),
+        extended_from("llama3", "yarn"),
     ),
     Fault(
         "rope-yarn-ramp-reversed",
