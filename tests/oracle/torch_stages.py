@@ -137,10 +137,7 @@ def extended_by_yarn(f: Tensor, config: dict[str, Any], bugs: Bugs) -> Tensor:
     radians = [2 * math.pi * turns for turns in (scaling["beta_fast"], scaling["beta_slow"])]
     whole = "rope-original-context-missing" in bugs
     old_context = config["max_context"] if whole else scaling["original_context"]
-    pairs = [
-        math.log(old_context / r) / math.log(config["rope_theta"]) * hd / 2
-        for r in radians
-    ]
+    pairs = [math.log(old_context / r) / math.log(config["rope_theta"]) * hd / 2 for r in radians]
     first, last = max(math.floor(pairs[0]), 0), min(math.ceil(pairs[1]), hd - 1)
     slowed = [min(max((i - first) / (last - first), 0.0), 1.0) for i in range(hd // 2)]
     if "rope-yarn-ramp-reversed" in bugs:
