@@ -130,6 +130,17 @@ def test_the_reports_tell_the_number_and_what_it_should_be() -> None:
     assert suspect["value"] == pytest.approx(6e5, rel=1e-4) and suspect["should_be"] == 3e4
 
 
+def test_a_number_that_no_model_can_have_is_passed_over() -> None:
+    """YaRN has no θ of 1, which is among the first that are tried where θ is 1,000."""
+    config = tiny_config(rope_theta=1e3, rope_scaling=ROPES["yarn"])
+    model = random_model(config)
+    bundle = record(model, random_tokens(config, 14), 4, taps=["logits"], detect=False)
+    capped = np.tanh(run(in_dtype(model, "float32"), bundle.schedule)["logits"] / 50) * 50
+    capped[0] = bundle.values["logits"][0]
+    report = check(bundle, Candidate({"logits": capped}, "float32"), model=model)
+    assert report.diagnosis is not None and report.diagnosis.outcome == "unexplained"
+
+
 def test_a_number_that_does_not_explain_all_is_not_told() -> None:
     """θ is wrong, and the logits are capped besides: θ alone comes near, and is not named."""
 

@@ -42,7 +42,7 @@ prompt-end-repeated left-padding-seen left-padding-decode-positions scale-head-d
 gqa-tiled-keys attention-output-bias-missing wq-zero wk-zero wv-zero wo-zero
 silu-identity gate-zero up-zero down-zero
 
-rope-yarn-ramp-reversed
+rope-yarn-ramp-reversed rope-original-context-missing
 """.split()
 
 HARMLESS = {"rope-from-1"}
@@ -99,7 +99,11 @@ CONFIGS = {
     "calm": SQUARE,
     # YaRN: of a head's 6 pairs one is kept, two are blended, three slowed
     "yarn": tiny_config(
-        n_layers=2, head_dim=12, rope_theta=10001.0, rope_scaling=RopeScaling("yarn", 4.0, 512)
+        n_layers=2,
+        head_dim=12,
+        rope_theta=10001.0,
+        rope_scaling=RopeScaling("yarn", 4.0, 512),
+        max_context=2048,
     ),
     # more than the 256 positions that bfloat16 tells apart
     "long": tiny_config(n_layers=1, max_context=300),
@@ -172,7 +176,7 @@ def case_for(fault: str) -> str:
         return "long"
     if fault == "window-4096":
         return "endless"
-    if fault == "rope-yarn-ramp-reversed":
+    if fault in ("rope-yarn-ramp-reversed", "rope-original-context-missing"):
         return "yarn"
     return "square" if fault in NEEDS_SQUARE else "grouped"
 

@@ -116,7 +116,8 @@ def scaled(f: Tensor, scaling: dict[str, Any], max_context: int, bugs: Bugs) -> 
         raise NotImplementedError(scaling["type"])
 
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    old_context = scaling["original_context"] or max_context
+    whole = "rope-original-context-missing" in bugs
+    old_context = max_context if whole else scaling["original_context"] or max_context
     wavelength = 2 * math.pi / f
     turns = old_context / wavelength
     if "rope-scaling-2pi" in bugs:
@@ -134,10 +135,9 @@ def extended_by_yarn(f: Tensor, config: dict[str, Any], bugs: Bugs) -> Tensor:
     once is slowed, and between them the share goes by the number of the pair."""
     hd, scaling = config["head_dim"], config["rope_scaling"]
     radians = [2 * math.pi * turns for turns in (scaling["beta_fast"], scaling["beta_slow"])]
-    pairs = [
-        math.log(scaling["original_context"] / r) / math.log(config["rope_theta"]) * hd / 2
-        for r in radians
-    ]
+    whole = "rope-original-context-missing" in bugs
+    old_context = config["max_context"] if whole else scaling["original_context"]
+    pairs = [math.log(old_context / r) / math.log(config["rope_theta"]) * hd / 2 for r in radians]
     first, last = max(math.floor(pairs[0]), 0), min(math.ceil(pairs[1]), hd - 1)
     slowed = [min(max((i - first) / (last - first), 0.0), 1.0) for i in range(hd // 2)]
     if "rope-yarn-ramp-reversed" in bugs:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...config import MAX_NUMBER
+from ...errors import ConfigError
 from ..compare.verdict import Isolated
 from ..faults import Fault
 from ..faults.parameter import PARAMETERS, Parameter
@@ -58,8 +59,14 @@ class Fit:
 
 
 def off_from(search: Search, tap: str, *faults: Fault) -> np.ndarray | None:
-    """How far the candidate is off a model with these faults, as one long vector."""
-    run = search.play(faults, "float32").get(tap)
+    """How far the candidate is off a model with these faults, as one long vector.
+
+    None if it cannot be compared, or if there is no such model (YaRN has none with θ ≤ 1).
+    """
+    try:
+        run = search.play(faults, "float32").get(tap)
+    except ConfigError:
+        return None
     cut = None if run is None else search.evidence.cut(tap, run)
     if cut is None or not np.isfinite(cut).all():
         return None

@@ -1,14 +1,14 @@
 """Mistakes in how RoPE's context is extended."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
 import numpy as np
 
 from ....config import LlamaConfig, RopeScaling
-from ....rope import (
-    base_frequencies,
-)
+from ....rope import base_frequencies
+from ....rope_scaling import frequencies
 from ..fault import Fault, config_with
 from .frequencies import frequencies_with
 
@@ -37,6 +37,22 @@ def with_ramp_reversed(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
     """The other part of f + f/factor: what YaRN's ramp keeps is slowed, and the reverse."""
     plain = base_frequencies(config.rope_theta, config.head_dim)
     return plain + plain / config.rope_scaling.factor - f
+
+
+def from_the_whole_context(f: np.ndarray, config: LlamaConfig) -> np.ndarray:
+    """Frequencies scaled as if the model had been trained on all of its positions."""
+    scaling = dataclasses.replace(config.rope_scaling, original_context=None)
+    return frequencies(dataclasses.replace(config, rope_scaling=scaling), length=0)[0]
+
+
+def extended_from(*types: str) -> Callable[[LlamaConfig], bool]:
+    """Whether the model was extended in one of these ways, from a context that is told."""
+
+    def applies(config: LlamaConfig) -> bool:
+        original = config.rope_scaling.original_context
+        return scaled(*types)(config) and original not in (None, config.max_context)
+
+    return applies
 
 
 FAULTS = (
@@ -69,6 +85,16 @@ FAULTS = (
         "Put 2π in parentheses: the wavelength is 2π / f.",
         frequencies_with(two_pi_misplaced),
         scaled("llama3"),
+    ),
+    Fault(
+        "rope-original-context-missing",
+        "rope",
+        "RoPE's scaling takes the extended context for the one that the model was trained on.",
+        "context = max_position_embeddings, instead of original_max_position_embeddings",
+        "transformers 4.48 (YaRN)",
+        "Read original_max_position_embeddings of rope_scaling, where it is given.",
+        frequencies_with(from_the_whole_context),
+        extended_from("llama3", "yarn"),
     ),
     Fault(
         "rope-yarn-ramp-reversed",
