@@ -15,6 +15,7 @@ import numpy as np
 
 from numpy_llama import Llama, LlamaConfig, Weights, attend_blocked, load_model
 from numpy_llama.formats.checkpoint import layer_shapes
+from numpy_llama.loading.layout import ForTexts, for_texts
 from numpy_llama.loading.memory import keep_freed_memory
 from numpy_llama.parameters import LayerWeights
 from numpy_llama.store.find import DEFAULT_MODEL, find_model
@@ -76,20 +77,36 @@ def make_inputs(model: Llama) -> None:
             INPUTS[L, width] = rng.standard_normal((L, width), dtype=np.float32)
 
 
-def decode_speed(model: Llama) -> tuple[float, float, float]:
-    cache = model.new_cache(CACHED + DECODED)
-    model.forward(list(range(CACHED)), cache)
+def decode_speed(model: Llama, tokens: int = DECODED) -> tuple[float, float, float]:
+    """As texts are decoded, against the products in the layout that is best for them."""
+    texts = for_texts(model)
+    assert isinstance(texts, ForTexts) and texts.later is not None
+    layout = texts.later.model
+    cache = texts.new_cache(CACHED + tokens)
+    texts.forward(list(range(CACHED)), cache)
+    layers = [each for b in layout.blocks for each in (b.qkv, b.out, b.gate_up, b.down)]
+    matrices = [layer.A for layer in (*layers, layout.head)]
+    inputs = {len(A): np.ones(len(A), np.float32) for A in matrices}
 
     def bare() -> None:
-        for _ in range(DECODED):
-            weight_products(model, 1)
+        for _ in range(tokens):
+            for A in matrices:
+                inputs[len(A)] @ A
 
     def whole() -> None:
         cache.truncate(CACHED)
-        for token in range(DECODED):
-            model.forward([token], cache)
+        for token in range(tokens):
+            texts.forward([token], cache)
 
     return ratio(bare, whole)
+
+
+def least_call() -> float:
+    """The seconds of a call of NumPy that has nothing to do."""
+    zero, calls = np.zeros(1, np.float32), 10_000
+    return statistics.median(
+        seconds(lambda: [np.add(zero, zero, zero) for _ in range(calls)]) / calls for _ in range(9)
+    )
 
 
 def prefill_speed(model: Llama, attention: bool) -> tuple[float, float, float]:
@@ -109,9 +126,14 @@ def prefill_speed(model: Llama, attention: bool) -> tuple[float, float, float]:
     return ratio(bare, whole)
 
 
-def small_model() -> Llama:
-    """A random model with head_dim 64, small enough for a prefill of 8,192 tokens."""
-    config = LlamaConfig(256, 2, 4, 2, 64, 512, 1000, 8192, tied_head=True)
+# A model with head_dim 64 that is small enough for a prefill of 8,192 tokens; and one of the shape
+# of stories260K, the smallest of llama2.c's.
+SMALL = LlamaConfig(256, 2, 4, 2, 64, 512, 1000, 8192, tied_head=True)
+SMALLEST = LlamaConfig(64, 5, 8, 4, 8, 172, 512, 512, tied_head=True)
+
+
+def random_model(config: LlamaConfig) -> Llama:
+    """A model of float32 without a meaning."""
     rng = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:
@@ -161,7 +183,11 @@ def main() -> None:
 
     speed, a, b = decode_speed(model)
     figure = f"{speed:.2f} ({DECODED / b:.0f} of {DECODED / a:.0f} tokens/s)"
-    report("decode, of its matrix-vector products alone", figure, "≥ 0.80", speed >= 0.80)
+    report("decode, of its matrix-vector products alone", figure, "≥ 0.85", speed >= 0.85)
+    speed, a, b = decode_speed(random_model(SMALLEST), 200)
+    figure = f"{speed:.2f} ({200 / b:.0f} of {200 / a:.0f} tokens/s)"
+    print(f"      (stories260K's shape: {figure}; a token takes as long as", end=" ")
+    print(f"{b / 200 / least_call():.0f} calls of NumPy that do nothing)", flush=True)
 
     speed, a, b = prefill_speed(model, attention=True)
     figure = f"{speed:.2f} ({PREFILLED / b:.0f} of {PREFILLED / a:.0f} tokens/s)"
@@ -169,7 +195,7 @@ def main() -> None:
     speed, a, b = prefill_speed(model, attention=False)
     print(f"      (of the weights' products, attention's not counted: {speed:.2f})", flush=True)
 
-    small = small_model()
+    small = random_model(SMALL)
     short, long = prefill_memory(small, 1024), prefill_memory(small, 8192)
     figure = f"{long / short:.2f} ({short >> 20} → {long >> 20} MiB)"
     report("memory of a prefill of 8,192 tokens over 1,024", figure, "≤ 8.5", long / short <= 8.5)

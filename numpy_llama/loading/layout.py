@@ -1,12 +1,10 @@
-"""How texts are decoded fastest: where weights lie in memory, and how one query looks back.
+"""How texts are decoded fastest: where weights lie in memory.
 
 To decode is to read every matrix once for each token: it is as fast as that is read, and with the
 longer axis contiguous that is up to twice as fast. So for texts, matrices with more rows than
-columns are copied once, column after column. The model still computes `x @ w.T`, and does not know.
+columns are copied once, column after column, those of one input side by side.
 """
 
-import dataclasses
-import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,56 +17,53 @@ from ..kv_cache import KVCache
 from ..model import Llama
 from ..parameters import LayerWeights
 from ..taps import Tap, no_tap
-from ..tokens import Tokens
+from ..tokens import Tokens, check_tokens
+from .one_token import Block, Columns, OneToken
 
-LARGE = 1 << 20  # bytes; a smaller matrix stays in the processor's cache
 MOST = 2 << 30  # bytes of a model whose copy is soon made, and fits beside its file
 TILE = 512, 64  # rows and columns copied at a time: what both sides of a copy keep in the cache
 
 
-def longer_axis_contiguous(w: np.ndarray) -> np.ndarray:
-    """The matrix (out, in) with its longer axis contiguous; itself, where it is so already.
+def side_by_side(*matrices: np.ndarray) -> np.ndarray:
+    """Matrices (out, in) of the same input as one, (in, all outs), its longer axis contiguous.
 
-    Copied a tile at a time: to go down a column of the whole would miss the cache each time.
+    A view, where one matrix is so already. Else it is copied a tile at a time: to go down a column
+    of the whole would miss the cache each time.
     """
-    if w.ndim != 2 or w.shape[0] <= w.shape[1] or w.nbytes < LARGE or w.T.flags.c_contiguous:
-        return w
-    turned = np.empty(w.shape[::-1], w.dtype)
+    rows, columns = sum(map(len, matrices)), matrices[0].shape[1]
+    if rows <= columns:
+        return (matrices[0] if len(matrices) == 1 else np.concatenate(matrices)).T
+    turned = np.empty((columns, rows), matrices[0].dtype)
+    at = 0
     down, across = TILE
-    for i in range(0, w.shape[0], down):
-        for j in range(0, w.shape[1], across):
-            turned[j : j + across, i : i + down] = w[i : i + down, j : j + across].T
-    return turned.T
+    for w in matrices:
+        part = turned[:, at : at + len(w)]
+        at += len(w)
+        for i in range(0, len(w), down):
+            for j in range(0, columns, across):
+                part[j : j + across, i : i + down] = w[i : i + down, j : j + across].T
+    return turned
 
 
-def arrays(layer: LayerWeights) -> list[np.ndarray]:
-    """What a block holds."""
-    return [array for array in vars(layer).values() if isinstance(array, np.ndarray)]
+def joined(*layers: tuple[np.ndarray, np.ndarray | None]) -> Columns:
+    """Linear layers of the same input, each a matrix (out, in) and its bias or None, as one."""
+    A = side_by_side(*(w for w, _ in layers))
+    if all(b is None for _, b in layers):
+        return Columns(A, None)
+    biases = [np.zeros(len(w), w.dtype) if b is None else b for w, b in layers]
+    return Columns(A, np.concatenate(biases))
 
 
-def laid_out(layer: LayerWeights) -> LayerWeights:
+def laid_out(layer: LayerWeights) -> Block:
     """One block, likewise."""
-    matrices = {
-        name: longer_axis_contiguous(array)
-        for name, array in vars(layer).items()
-        if isinstance(array, np.ndarray)
-    }
-    return dataclasses.replace(layer, **matrices)
-
-
-def attend_one(q: Array, k: Array, v: Array, tap: Tap = no_tap) -> Array:
-    """`attend` of a single query: the product of keys with one vector after the other.
-
-    For the few queries of a group at once, the BLAS would first copy the keys into an order of its
-    own, which takes longer than to multiply them. q: (1, H, hd); k, v: (K, S, hd).
-    """
-    _, H, hd = q.shape
-    grouped = (q / math.sqrt(hd)).reshape(len(k), -1, hd, 1)  # (K, G, hd, 1)
-    scores = (k[:, None] @ grouped)[..., 0]  # (K, G, S)
-    scores -= scores.max(axis=-1, keepdims=True)
-    weights = np.exp(scores, out=scores)
-    heads: Array = weights @ v / weights.sum(axis=-1, keepdims=True)  # (K, G, hd)
-    return heads.reshape(1, H, hd)
+    return Block(
+        layer.attn_norm,
+        joined((layer.wq, layer.bq), (layer.wk, layer.bk), (layer.wv, layer.bv)),
+        joined((layer.wo, layer.bo)),
+        layer.ffn_norm,
+        joined((layer.w_gate, layer.b_gate), (layer.w_up, layer.b_up)),
+        joined((layer.w_down, layer.b_down)),
+    )
 
 
 class Later:
@@ -78,23 +73,22 @@ class Later:
         self.stored = model
 
     @cached_property
-    def model(self) -> Llama:
+    def model(self) -> OneToken:
         """With two threads: a copy waits for memory, not for the processor."""
         weights = self.stored.weights
         with ThreadPoolExecutor(2) as pool:
-            head = pool.submit(longer_axis_contiguous, weights.lm_head)
-            layers = tuple(pool.map(laid_out, weights.layers))
-        weights = dataclasses.replace(weights, layers=layers, lm_head=head.result())
-        blocked = self.stored.attention is attend_blocked
-        attention = attend_one if blocked else self.stored.attention
-        return Llama(self.stored.config, weights, attention)
+            head = pool.submit(joined, (weights.lm_head, None))
+            blocks = tuple(pool.map(laid_out, weights.layers))
+        table, gain = weights.tok_embeddings, weights.final_norm
+        return OneToken(self.stored.config, table, blocks, gain, head.result())
 
 
 @dataclass(frozen=True, repr=False)
 class ForTexts(Llama):
     """A model that reads a prompt with its weights as they are, and decodes with the copy.
 
-    So the first token does not wait for it, and a text of one token never makes it.
+    So the first token does not wait for it, and a text of one token never makes it. Who looks at
+    the taps sees the stages of the model itself.
     """
 
     later: Later | None = None
@@ -107,8 +101,9 @@ class ForTexts(Llama):
         last_only: bool = False,
     ) -> Array:
         """As Llama's."""
-        if len(tokens) == 1 and self.later is not None:
-            return self.later.model.forward(tokens, cache, tap=tap, last_only=last_only)
+        if len(tokens) == 1 and cache is not None and tap is no_tap and self.later is not None:
+            (token,) = check_tokens(tokens, self.config)
+            return self.later.model.forward(token, cache)
         return super().forward(tokens, cache, tap=tap, last_only=last_only)
 
 
@@ -121,8 +116,10 @@ def for_texts(model: Llama) -> Llama:
     """
     weights, table = model.weights, model.weights.tok_embeddings
     resident = isinstance(weights.layers, tuple) and type(table) is np.ndarray
-    if type(model) is not Llama or not resident or table.dtype != np.float32:
+    ours = type(model) is Llama and model.attention is attend_blocked
+    if not ours or not resident or table.dtype != np.float32:
         return model
-    if sum(array.nbytes for layer in weights.layers for array in arrays(layer)) > MOST:
+    arrays = (array for layer in weights.layers for array in vars(layer).values())
+    if sum(array.nbytes for array in arrays if array is not None) > MOST:
         return model
     return ForTexts(model.config, weights, model.attention, Later(model))
