@@ -14,12 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 import numpy_llama.loading.weights
-from numpy_llama import Llama, load_model, load_tokenizer
+from numpy_llama import KVCache, Llama, load_model, load_tokenizer
 from numpy_llama.choices import THREAD_VARIABLES
 from numpy_llama.commands import main
 from numpy_llama.commands.terminal.errors import CannotJudge, one_sentence
 from numpy_llama.errors import InputError
 from numpy_llama.formats.convert import convert
+from numpy_llama.loading.one_token import OneToken
 from numpy_llama.loading.threads import OF_BLOCKS
 from tests.models import random_tensors, tiny_config
 from tests.tiny import checkpoint_of, write_tiny_model
@@ -181,15 +182,18 @@ def padded(folder, monkeypatch, rows):
     """A model with 20 rows more than its tokenizer has pieces, which gives one of those."""
     write_tiny_model(folder, rows=rows)
     pieces = load_tokenizer(folder).vocab_size
-    real = Llama.head
 
-    def head(self, x, tap):
-        logits = real(self, x, tap).copy()
-        logits[:, pieces + 7] = 1e9
-        return logits
+    def always(real):
+        def forward(*args, **options):
+            logits = real(*args, **options).copy()
+            logits[:, pieces + 7] = 1e9
+            return logits
+
+        return forward
 
     if rows > 0:
-        monkeypatch.setattr(Llama, "head", head)
+        for one in (Llama, OneToken):
+            monkeypatch.setattr(one, "forward", always(one.forward))
     return folder, pieces
 
 
@@ -569,14 +573,11 @@ def test_a_closed_pipe_and_a_bug_are_no_sentences():
 
 
 def test_statistics_of_a_text_that_was_cut_say_so(model, monkeypatch):
-    real = Llama.forward
-
-    def forward(self, tokens, cache=None, **options):
-        if cache is not None and cache.length > 6:
+    def check_room(self, new):
+        if self.length > 6:
             raise KeyboardInterrupt
-        return real(self, tokens, cache, **options)
 
-    monkeypatch.setattr(Llama, "forward", forward)
+    monkeypatch.setattr(KVCache, "check_room", check_room)
     result = run("generate", "once", "-m", model, "-n", 30, "--ignore-eos", "-v")
     assert result.exit_code == 130
     assert "generation 4 tokens" in result.stderr and "finish interrupted" in result.stderr

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from numpy_llama import Llama
+from numpy_llama import KVCache
 from numpy_llama.commands import main
 from numpy_llama.commands.terminal import progress, streams
 from numpy_llama.commands.terminal.harmless import Harmless, harmless
@@ -124,14 +124,14 @@ def test_an_output_that_cannot_be_is_said_before_the_work(
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
     """Ctrl-C once the cache holds so many tokens."""
-    real = Llama.forward
+    real = KVCache.check_room
 
-    def forward(self: Llama, tokens: Any, cache: Any = None, **options: Any) -> Any:
-        if cache is not None and cache.length > length:
+    def check_room(self: KVCache, new: int) -> None:
+        if self.length > length:
             raise KeyboardInterrupt
-        return real(self, tokens, cache, **options)
+        real(self, new)
 
-    monkeypatch.setattr(Llama, "forward", forward)
+    monkeypatch.setattr(KVCache, "check_room", check_room)
 
 
 def test_statistics_stand_on_a_line_of_their_own_after_ctrl_c(
