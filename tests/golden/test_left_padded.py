@@ -103,6 +103,14 @@ def test_of_scalars_only_the_last_are_judged(tmp_path: Path) -> None:
     assert report.summary != "diverged" and any("sums" in note for note in report.notes)
 
 
+def test_the_command_takes_the_number_of_pads(tmp_path: Path) -> None:
+    np.savez(tmp_path / "dump.npz", **with_pads(dump()))
+    command = ["golden", "check", str(folder() / "golden"), str(tmp_path / "dump.npz")]
+    for pads, code in ((PADS, 0), (PADS - 1, 1), (0, 1)):
+        done = CliRunner().invoke(main, [*command, "--no-diagnosis", "--pads", str(pads)])
+        assert done.exit_code == code, done.output
+
+
 def test_the_tokens_may_be_told_with_the_pads(tmp_path: Path) -> None:
     tokens = [0] * PADS + list(golden().schedule.tokens)
     content = {"logits": with_pads(dump())["logits"].tolist(), "tokens": tokens}

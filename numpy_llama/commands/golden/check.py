@@ -40,6 +40,13 @@ if TYPE_CHECKING:
     help="What must be there to pass. Default: logits. May be given several times.",
 )
 @click.option(
+    "--pads",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Masked tokens that CANDIDATE was given before the golden's. Default: none.",
+)
+@click.option(
     "-m",
     "--model",
     metavar="MODEL",
@@ -95,7 +102,7 @@ def check(
                 required=require,
                 name_mistakes=not no_diagnosis,
                 progress=progress,
-                **how,  # dtype, names, model, deep, allow, jobs
+                **how,  # dtype, names, pads, model, deep, allow, jobs
             )
         if html is not None:
             write_html(html, report, bundle, candidate)
