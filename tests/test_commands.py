@@ -21,7 +21,7 @@ from numpy_llama.commands.terminal.errors import CannotJudge, one_sentence
 from numpy_llama.errors import InputError
 from numpy_llama.formats.convert import convert
 from numpy_llama.loading.one_token import OneToken
-from numpy_llama.loading.threads import OF_BLOCKS
+from numpy_llama.loading.threads import OWN, cores
 from tests.models import random_tensors, tiny_config
 from tests.tiny import checkpoint_of, write_tiny_model
 
@@ -493,29 +493,41 @@ def test_threads_are_set_before_numpy_is_imported():
 
 
 @pytest.mark.parametrize(
-    ("size", "environment", "threads"),
-    [(1000, {}, "1"), (17 << 20, {}, None), (1000, {"OMP_NUM_THREADS": "3"}, None), (0, {}, None)],
+    ("command", "size", "environment", "blas", "own"),
+    [
+        (["generate"], 1000, {}, "1", 1),
+        (["generate"], 17 << 20, {}, "1", cores()),
+        (["chat"], 17 << 20, {}, "1", cores()),
+        (["generate"], 1000, {"OMP_NUM_THREADS": "3"}, "1", 3),
+        (["generate", "--threads", "2"], 1000, {}, "1", 2),
+        (["generate"], 0, {}, "None", 1),
+        (["generate", "--dtype", "float64"], 17 << 20, {}, "None", 1),
+        (["logits"], 17 << 20, {}, "None", 1),
+    ],
 )
-def test_a_small_model_has_one_thread_unless_the_user_says_another(
-    tmp_path, size, environment, threads
+def test_texts_have_threads_of_our_own_and_a_small_model_one(
+    tmp_path, command, size, environment, blas, own
 ):
     """Its products are over sooner than a second thread has begun."""
     (tmp_path / "model.safetensors").write_bytes(bytes(size))
     (tmp_path / "notes.txt").write_bytes(bytes(99))
     code = (
         "import sys, os; from numpy_llama.commands import main\n"
-        "try: main(['generate', 'a', '-m', sys.argv[1]])\n"
-        "except SystemExit: print(os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+        "from numpy_llama.loading.threads import own_threads\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: print(os.environ.get('OPENBLAS_NUM_THREADS'), own_threads(),\n"
+        "    os.environ['OPENBLAS_THREAD_TIMEOUT'])\n"
     )
-    inherited = {k: v for k, v in os.environ.items() if k not in THREAD_VARIABLES}
+    inherited = {k: v for k, v in os.environ.items() if k not in (*THREAD_VARIABLES, OWN)}
+    text = [] if "chat" in command else ["a"]
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path],
+        [sys.executable, "-c", code, *command, *text, "-m", tmp_path],
         capture_output=True,
         text=True,
         cwd=ROOT,
         env=inherited | environment,
     )
-    assert done.stdout.splitlines()[-1] == str(threads), done.stderr
+    assert done.stdout.splitlines()[-1] == f"{blas} {own} 16", done.stderr
 
 
 @pytest.mark.parametrize(("asked", "threads"), [({}, None), ({"OMP_NUM_THREADS": "3"}, "3")])
@@ -533,9 +545,9 @@ def test_a_model_that_will_be_streamed_shares_its_blocks_among_the_threads(
         "import sys, os; from pathlib import Path; from numpy_llama.loading import threads\n"
         f"threads.SMALL, threads.free_memory = 0, lambda: {free}\n"
         "threads.suit(Path(sys.argv[1])); assert 'numpy' not in sys.modules\n"
-        "print(os.environ.get('OPENBLAS_NUM_THREADS'), threads.of_blocks(), threads.cores())\n"
+        "print(os.environ.get('OPENBLAS_NUM_THREADS'), threads.own_threads(), threads.cores())\n"
     )
-    inherited = {k: v for k, v in os.environ.items() if k not in (*THREAD_VARIABLES, OF_BLOCKS)}
+    inherited = {k: v for k, v in os.environ.items() if k not in (*THREAD_VARIABLES, OWN)}
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path],
         capture_output=True,

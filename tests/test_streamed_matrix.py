@@ -3,15 +3,12 @@
 The numbers are small integers, whose sums are exact in any order: so no BLAS decides a test.
 """
 
-import os
-
 import numpy as np
 import pytest
 
 from numpy_llama.formats.storage.floats import f32_to_bf16
-from numpy_llama.loading import streamed_matrix
 from numpy_llama.loading.streamed_matrix import StreamedMatrix, block_rows
-from numpy_llama.loading.threads import OF_BLOCKS
+from numpy_llama.loading.threads import OWN
 
 COLUMNS = 2048
 RNG = np.random.default_rng(0)
@@ -31,7 +28,7 @@ def stored(rows: int, kind: str, columns: int = COLUMNS) -> tuple[np.ndarray, np
 
 
 def with_workers(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
-    monkeypatch.setenv(OF_BLOCKS, str(n))
+    monkeypatch.setenv(OWN, str(n))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -102,18 +99,3 @@ def test_another_shape_is_refused() -> None:
         np.ones((2, COLUMNS - 1), np.float32) @ matrix.T
     with pytest.raises(ValueError, match="view"):
         np.array(matrix, copy=False)
-
-
-def test_an_error_in_another_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def work(i: int) -> None:
-        if i == 1:
-            raise MemoryError
-
-    with pytest.raises(MemoryError):
-        streamed_matrix.in_parallel(work, 2)
-
-
-def test_each_process_has_its_own_threads() -> None:
-    here = streamed_matrix.pool(os.getpid())
-    assert streamed_matrix.pool(os.getpid()) is here
-    assert streamed_matrix.pool(-1) is not here

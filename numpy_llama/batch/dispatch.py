@@ -15,7 +15,7 @@ from ..choices import THREAD_VARIABLES
 from ..errors import InputError
 from ..formats import open_checkpoint
 from ..loading.open import Say, too_large, warn
-from ..loading.threads import OF_BLOCKS, cores, set_threads
+from ..loading.threads import OWN, cores, set_threads
 from ..model import Llama
 from ..store.find import find_model
 from ..text import TextModel, load
@@ -69,10 +69,10 @@ def answer_together(
 @contextmanager
 def threads_of_children(n: int | None) -> Iterator[None]:
     """How many threads the linear algebra has in processes that are started meanwhile."""
-    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, OF_BLOCKS)}
+    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, OWN)}
     if n is not None:
         set_threads(n)
-        os.environ.pop(OF_BLOCKS, None)  # a process for itself is a share already
+        os.environ.pop(OWN, None)  # a process for itself is a share already
     try:
         yield
     finally:

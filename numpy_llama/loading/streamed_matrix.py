@@ -6,18 +6,14 @@ one (see threads.py). The result is that of the whole matrix, but for rounding: 
 OpenBLAS's kernels for AVX-512 give the same bits in all that was tried, those for AVX2 not always.
 """
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..backend import Array
 from ..formats.storage.floats import bf16_to_f32, f16_to_f32
-from .threads import of_blocks
+from .parallel import in_parallel
+from .threads import own_threads
 
 TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
 EDGE = 64  # rows; a multiple of what the kernels of BLAS take at a time
@@ -31,25 +27,6 @@ def block_rows(x_rows: int, columns: int) -> int:
     """How many rows of a matrix are expanded at a time."""
     least = -(-(ONE if x_rows == 1 else FEW) // columns)
     return EDGE * -(-max(least, min(x_rows, MOST)) // EDGE)
-
-
-@cache
-def pool(process: int) -> ThreadPoolExecutor:
-    """The threads of this process: a forked child has none of its parent's."""
-    return ThreadPoolExecutor(max(1, of_blocks() - 1))
-
-
-def in_parallel(work: Callable[[int], None], n: int) -> None:
-    """work(0), …, work(n - 1): the first in this thread, each other in one of the pool."""
-    others = []
-    for i in range(1, n):
-        try:
-            others.append(pool(os.getpid()).submit(copy_context().run, work, i))
-        except RuntimeError:  # the system gives no thread
-            work(i)
-    work(0)
-    for other in others:
-        other.result()
 
 
 class StreamedMatrix:
@@ -101,7 +78,7 @@ class Transposed:
         height = block_rows(len(x), columns)
         firsts = [*range(0, max(n - height, 0) + 1, height)]  # the last takes what is left over
         lasts = [*firsts[1:], n]
-        workers = min(of_blocks(), len(firsts))
+        workers = min(own_threads(), len(firsts))
         y = np.empty((len(x), n), np.result_type(x, matrix.dtype))
 
         def share(worker: int) -> None:

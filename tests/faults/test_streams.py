@@ -12,8 +12,8 @@ import pytest
 
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.convert import convert
-from numpy_llama.loading import streamed_matrix
-from numpy_llama.loading.threads import OF_BLOCKS
+from numpy_llama.loading import parallel
+from numpy_llama.loading.threads import OWN
 from numpy_llama.loading.weights import model_of
 from numpy_llama.model import Llama
 from tests.models import random_tensors, random_tokens, tiny_config
@@ -26,7 +26,7 @@ TOKENS = random_tokens(CONFIG, 9)
 @pytest.fixture
 def streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Llama:
     """A model whose layers stay in their file, which has run once, with two threads."""
-    monkeypatch.setenv(OF_BLOCKS, "2")
+    monkeypatch.setenv(OWN, "2")
     tensors = random_tensors(CONFIG, dtype=np.float32)
     convert(checkpoint_of(CONFIG, tensors), tmp_path / "model", "bf16")
     model = model_of(open_checkpoint(tmp_path / "model"), stream=True)
@@ -94,7 +94,7 @@ def test_without_another_thread_one_does_all(
         refused.append(args)
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(streamed_matrix.pool(os.getpid()), "submit", submit)
+    monkeypatch.setattr(parallel.pool(os.getpid()), "submit", submit)
     assert np.array_equal(streamed.forward(TOKENS), expected)
     assert refused
 

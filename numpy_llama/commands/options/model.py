@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ...text import TextModel
 
 
+OF_TEXTS = ("generate", "chat")  # the commands that make texts
+
+
 def check_positions(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
     """A context that no array could have is a slip of the hand."""
     if value is not None and value > MOST_POSITIONS:
@@ -24,11 +27,12 @@ def check_positions(ctx: click.Context, param: click.Parameter, value: int | Non
 
 
 def suit_threads(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """One thread for a small model; what is wrong with the model is said when it is opened."""
+    """Those that suit a model; what is wrong with it is said when it is opened."""
     from ...store.find import find_model
 
+    on_cpu = ctx.params.get("dtype") == "float32" and ctx.params.get("device") == "cpu"
     with contextlib.suppress(LlamaError, OSError):
-        suit(find_model(value))
+        suit(find_model(value), texts=on_cpu and ctx.info_name in OF_TEXTS)
     return value
 
 
@@ -46,6 +50,7 @@ dtype_option = click.option(
     "--dtype",
     type=click.Choice(DTYPES),
     default="float32",
+    is_eager=True,
     show_default=True,
     help="Precision of the computation. float64 is the reference.",
 )
@@ -53,6 +58,7 @@ device_option = click.option(
     "--device",
     type=click.Choice(DEVICES),
     default="cpu",
+    is_eager=True,
     show_default=True,
     help="Where to compute; cuda needs CuPy: pip install 'cupy-cuda12x[ctk]'.",
 )

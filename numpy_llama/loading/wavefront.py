@@ -1,0 +1,120 @@
+"""A prompt in parts, each read by a thread of its own, all at once.
+
+A part needs of the one before it only the keys and values, layer by layer. So each goes through
+the model by itself, as a prompt in chunks does, and waits in each layer until the part before has
+written there:
+
+    part 0   layer 0 │ layer 1 │ layer 2 │ …
+    part 1           │ layer 0 │ layer 1 │ layer 2 │ …
+
+All is shared so, not the products alone.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Event
+
+import numpy as np
+
+from ..backend import Array
+from ..kv_cache import KVCache, LayerCache
+from ..model import Llama
+from ..taps import Tap
+from .parallel import in_parallel
+
+LEAST = 4  # tokens of a part: each reads all weights
+
+
+class Abandoned(Exception):
+    """The part before has ended early, whose error is raised."""
+
+
+class Part(KVCache):
+    """The cache as one part sees it, which begins where the part before it ends."""
+
+    def __init__(self, cache: KVCache, start: int, before: "Part | None"):
+        super().__init__(cache.k, cache.v)
+        self.length, self.before = start, before
+        self.written = [Event() for _ in cache.k]  # of each layer
+        self.whole = True
+
+    def __iter__(self) -> Iterator[LayerCache]:
+        return (PartOfLayer(self, i) for i in range(len(self.k)))
+
+    def abandon(self) -> None:
+        """Let those that wait for it end, too."""
+        self.whole = False
+        for event in self.written:
+            event.set()
+
+
+class PartOfLayer(LayerCache):
+    """One layer's part of it, in turn."""
+
+    def __init__(self, part: Part, index: int):
+        super().__init__(part, index)
+        self.part = part
+
+    def write(self, k: Array, v: Array) -> tuple[Array, Array]:
+        before = self.part.before
+        if before is not None:
+            before.written[self.index].wait()
+            if not before.whole:
+                raise Abandoned
+        seen = super().write(k, v)
+        self.part.written[self.index].set()
+        return seen
+
+
+@dataclass(frozen=True, repr=False)
+class Headless(Llama):
+    """The blocks alone: of all parts but the last, nobody asks for the logits."""
+
+    def head(self, x: Array, tap: Tap) -> Array:
+        return x
+
+
+def ends(model: Llama, start: int, L: int, parts: int) -> list[int]:
+    """Where parts end that take about as long: the later see more keys, and are shorter.
+
+    A token costs its share of the matrices, and 2 N H hd multiplications for each position it sees.
+    """
+    c, weights = model.config, model.weights
+    matrices = sum(
+        a.size for layer in weights.layers for a in vars(layer).values() if a is not None
+    )
+    flat: float = matrices / (2 * c.n_layers * c.n_heads * c.head_dim) + start  # in positions
+
+    def cost(tokens: float) -> float:
+        return flat * tokens + tokens**2 / 2
+
+    shares = (cost(L) * i / parts for i in range(1, parts))
+    return [round(math.sqrt(flat**2 + 2 * share) - flat) for share in shares] + [L]
+
+
+def read_in_parts(
+    model: Llama, blocks: Llama, ids: Array, cache: KVCache, last_only: bool, parts: int
+) -> Array:
+    """What `model.forward` gives, but for rounding; `blocks` is the model of the earlier parts.
+
+    ids: (L,), checked. They follow what `cache` holds, and are written to it.
+    """
+    start, borders = cache.length, ends(blocks, cache.length, len(ids), parts)
+    chunks = np.split(ids, borders[:-1])
+    turns: list[Part] = []
+    for chunk_start in (0, *borders[:-1]):
+        turns.append(Part(cache, start + chunk_start, turns[-1] if turns else None))
+    headless = Headless(blocks.config, blocks.weights, blocks.attention)
+
+    def read(i: int) -> Array:
+        one = headless if last_only and i < parts - 1 else model
+        try:
+            return one.forward(chunks[i], turns[i], last_only=last_only)
+        except BaseException:
+            turns[i].abandon()
+            raise
+
+    rows = in_parallel(read, parts)
+    cache.advance(len(ids))
+    return rows[-1] if last_only else np.concatenate(rows)

@@ -1,0 +1,76 @@
+"""Threads of our own: all is done once, in order where one waits for another, and ends."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from numpy_llama.loading import parallel
+from numpy_llama.loading.parallel import in_parallel, pool
+
+
+def test_results_come_in_order_and_the_first_is_this_thread_s():
+    here = threading.get_ident()
+    found = in_parallel(lambda i: (i, threading.get_ident() == here), 3)
+    assert [i for i, _ in found] == [0, 1, 2] and found[0][1] and not found[1][1]
+    assert in_parallel(lambda i: i, 1) == [0]
+
+
+def test_the_context_of_numpy_goes_along():
+    def divide(i: int) -> float:
+        return float((np.ones(1) / np.zeros(1))[0])
+
+    with np.errstate(divide="ignore"):
+        assert in_parallel(divide, 2) == [np.inf, np.inf]
+    with pytest.raises(FloatingPointError), np.errstate(divide="raise"):
+        in_parallel(lambda i: divide(i) if i else 0.0, 2)
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_an_error_is_raised_when_all_have_ended(wrong: int):
+    done = []
+
+    def work(i: int) -> None:
+        if i == wrong:
+            raise MemoryError
+        time.sleep(0.1)
+        done.append(i)
+
+    with pytest.raises(MemoryError):
+        in_parallel(work, 2)
+    assert done == [1 - wrong]
+
+
+def test_ctrl_c_waits_for_who_still_writes():
+    """Else what they write would meet what comes next."""
+    done = []
+
+    def work(i: int) -> None:
+        if i == 1:
+            time.sleep(0.3)
+            done.append(i)
+
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        in_parallel(work, 2)
+    assert done == [1]
+
+
+def test_where_the_system_gives_no_thread_one_does_all_in_order(monkeypatch):
+    def submit(*args: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pool(os.getpid()), "submit", submit)
+    order: list[int] = []
+    in_parallel(order.append, 4)
+    assert order == [0, 1, 2, 3]
+
+
+def test_each_process_has_its_own_threads():
+    here = parallel.pool(os.getpid())
+    assert parallel.pool(os.getpid()) is here
+    assert parallel.pool(-1) is not here

@@ -1,0 +1,135 @@
+"""A prompt in parts that are read at once: the same model, the same cache, and no end without."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+from numpy_llama.attention import attend_blocked
+from numpy_llama.generation import generate
+from numpy_llama.loading import layout
+from numpy_llama.loading.layout import for_texts
+from numpy_llama.loading.parallel import pool
+from numpy_llama.loading.threads import OWN
+from numpy_llama.loading.wavefront import LEAST, ends, read_in_parts
+from numpy_llama.taps import Tap, no_tap
+from tests.models import ROPES, random_model, random_tokens, tiny_config
+
+SHAPES = [{}, {"n_kv_heads": 1}, {"attention_bias": True}, {"rope_scaling": ROPES["yarn"]}]
+
+
+def model(dtype=np.float64, attention=attend_blocked, **config):
+    return random_model(tiny_config(**config), 0, dtype, attention)
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+@pytest.mark.parametrize("before", [0, 9])
+@pytest.mark.parametrize("last_only", [True, False])
+def test_it_is_the_prompt_in_one(config, parts, before, last_only):
+    m = model(**config)
+    ids = np.array(random_tokens(m.config, before + 23))
+    whole, cut = m.new_cache(40), m.new_cache(40)
+    for cache in (whole, cut):
+        if before:
+            m.forward(ids[:before], cache)
+    want = m.forward(ids[before:], whole, last_only=last_only)
+    got = read_in_parts(m, m, ids[before:], cut, last_only, parts)
+    np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+    assert cut.length == whole.length == before + 23
+    np.testing.assert_allclose(cut.k, whole.k, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(cut.v, whole.v, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+@pytest.mark.parametrize("start", [0, 50, 10**6])
+@pytest.mark.parametrize("more", [0, 1, 3, 1000, 100_000])
+def test_no_part_is_empty_and_later_ones_are_no_longer(parts, start, more):
+    L = parts * LEAST + more
+    borders = ends(model(), start, L, parts)
+    lengths = np.diff([0, *borders])
+    assert len(borders) == parts and borders[-1] == L
+    assert lengths.min() >= 1
+    assert all(later <= earlier + 1 for earlier, later in zip(lengths, lengths[1:], strict=False))
+
+
+class Wrong(Exception):
+    """Of one part."""
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_what_a_part_raises_ends_all(first):
+    """`first`: the part that raises; those after it wait for it in every layer."""
+    m = model()
+    ids = np.array(random_tokens(m.config, 24))
+    borders = [0, *ends(m, 0, 24, 3)]
+
+    def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap) -> np.ndarray:
+        if k.shape[1] == borders[first + 1]:
+            raise Wrong
+        return attend_blocked(q, k, v, tap)
+
+    broken, cache = dataclasses.replace(m, attention=attention), m.new_cache(24)
+    with pytest.raises(Wrong):
+        read_in_parts(broken, broken, ids, cache, True, 3)
+    assert cache.length == 0
+    want = m.forward(ids, m.new_cache(24), last_only=True)
+    got = read_in_parts(m, m, ids, cache, True, 3)
+    np.testing.assert_allclose(got, want, rtol=1e-11)
+
+
+def test_without_another_thread_the_bits_are_the_same(monkeypatch):
+    m = model(np.float32)
+    ids = np.array(random_tokens(m.config, 24))
+    want = read_in_parts(m, m, ids, m.new_cache(24), False, 3)
+
+    def submit(*args: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pool(os.getpid()), "submit", submit)
+    got = read_in_parts(m, m, ids, m.new_cache(24), False, 3)
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_texts_are_the_same_with_threads_of_our_own(monkeypatch, threads):
+    monkeypatch.setenv(OWN, str(threads))
+    texts = for_texts(model(np.float32))
+    prompt = random_tokens(texts.config, 13)
+    got = list(generate(texts, prompt, 20))
+    assert got == list(generate(model(), prompt, 20))
+    (block, *_) = texts.later.model.blocks
+    assert [len(part.down.matrices[0]) for part in block.ffn] == [16, 24]  # of 40: no third
+    assert len(texts.later.model.head) == threads
+
+
+def test_angles_that_know_the_length_of_the_prompt_have_it_in_one(monkeypatch):
+    """Else a dynamic RoPE would turn the first part as a shorter prompt."""
+    monkeypatch.setenv(OWN, "3")
+    config = {"rope_scaling": ROPES["dynamic"], "max_context": 16}
+    stored = model(np.float32, **config)
+    ids = random_tokens(stored.config, 30)
+    texts = for_texts(stored)
+    want = stored.forward(ids, stored.new_cache(30))
+    np.testing.assert_array_equal(texts.forward(ids, texts.new_cache(30)), want)
+
+
+def test_a_large_model_is_divided_where_it_lies(monkeypatch):
+    monkeypatch.setenv(OWN, "2")
+    monkeypatch.setattr(layout, "MOST", 1000)
+    stored = model(np.float32, attention_bias=True, mlp_bias=True)
+    texts, cache, exact = (
+        for_texts(stored),
+        stored.new_cache(8),
+        model(attention_bias=True, mlp_bias=True),
+    )
+    for token in (3, 5, 7):
+        got = texts.forward([token], cache)
+    want = exact.forward([3, 5, 7], last_only=True)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    own = {id(a) for layer in stored.weights.layers for a in vars(layer).values()}
+    for block in texts.later.model.blocks:
+        parts = (block.qkv, block.out, *(p for f in block.ffn for p in (f.gate_up, f.down)))
+        for A in (A for part in parts for A in part.matrices):
+            assert np.shares_memory(A, A.base) and id(A.base) in own
