@@ -1,0 +1,125 @@
+"""The runs of models with faults: at a dtype, in the candidate's steps or fewer, many at once."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from ...model import Llama
+from ...taps import tap_names
+from ..faults import CATALOGUE, Fault
+from ..progress import Progress
+from ..record.floors import in_fewer_steps
+from ..replay.metrics import Cell
+from ..replay.precision import in_dtype
+from ..replay.replay import Observer, observe_nothing, run
+from ..replay.schedule import Schedule
+from .evidence import Evidence
+from .trial import Trial
+
+# Mistakes that show otherwise, or not at all, where all decode steps are one call.
+BY_STEP = frozenset(
+    "cache-misses-self cache-prompt-end-lost decode-later-layers-plus-1 decode-position-doubled "
+    "decode-position-minus-1 decode-position-plus-1 decode-position-plus-1-gap "
+    "decode-position-zero heads-not-transposed left-padding-decode-positions logits-previous-row "
+    "mask-missing mask-one-ahead mask-skipped-with-cache mask-upper-left mask-upper-left-decode "
+    "prompt-end-repeated softmax-over-queries".split()
+)
+
+StepErrors = dict[tuple[str, int], float]  # tap and first row of a step → error
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A run that faults are to be added to: how far the candidate is from it, and its logits."""
+
+    errors: StepErrors
+    logits: dict[int, np.ndarray]  # of each step, by its first row
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What stays the same over all trials."""
+
+    model: Llama
+    schedule: Schedule
+    evidence: Evidence
+    floors: Mapping[Cell, float]  # the golden's, at the candidate's dtype
+    dtype: str
+    progress: Progress
+    jobs: int = 1  # trials at once, in threads: they share the weights, and NumPy lets others run
+    begun: dict[tuple[object, ...], Beginning] = field(default_factory=dict)  # each is made once
+
+    @property
+    def complete(self) -> bool:
+        """Whether all taps were given, so that an operation's inputs are those just before it."""
+        return self.evidence.values.keys() >= set(tap_names(self.model.config.n_layers))
+
+    def in_one_call(self) -> Self:
+        """The search with all decode steps in one call, which reads the weights once."""
+        return dataclasses.replace(self, schedule=in_fewer_steps(self.model, self.schedule))
+
+    @property
+    def alone(self) -> bool:
+        """Whether the logits are all that was given."""
+        return list(self.evidence.values) == ["logits"]
+
+    @staticmethod
+    def stepless(faults: Iterable[Fault]) -> bool:
+        """Whether the logits with these mistakes do not depend on how a run is divided in calls."""
+        return all(fault.id in CATALOGUE and fault.id not in BY_STEP for fault in faults)
+
+    def quickly(self, faults: tuple[Fault, ...]) -> Self:
+        """The same in one call, if these are of how weights are stored: they know no steps."""
+        return self.in_one_call() if faults and all(f.stored for f in faults) else self
+
+    def each(
+        self, look: Callable[[tuple[Fault, ...]], Trial], sets: Sequence[tuple[Fault, ...]]
+    ) -> list[Trial]:
+        """A trial of each set of faults, in their order; `jobs` of them are made at once."""
+        found: list[Trial] = []
+        with ThreadPoolExecutor(self.jobs) as pool:
+            for faults, trial in zip(sets, pool.map(look, sets), strict=True):
+                self.progress(len(found), len(sets), " + ".join(fault.id for fault in faults))
+                found.append(trial)
+        self.progress(len(sets), len(sets), "")
+        return found
+
+    def play(
+        self, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing
+    ) -> dict[str, np.ndarray]:
+        """The taps in evidence of the model with these faults, at a dtype."""
+        model, schedule, faults = self.model, self.schedule, tuple(faults)
+        for stored in (fault for fault in faults if fault.stored):
+            model, schedule = stored.apply(model, schedule)
+        computed = [fault for fault in faults if not fault.stored]
+        return self.play_on(in_dtype(model, dtype), computed, observe)
+
+    def play_on(
+        self, model: Llama, faults: Iterable[Fault], observe: Observer = observe_nothing
+    ) -> dict[str, np.ndarray]:
+        """The same for this model as it is."""
+        schedule = self.schedule
+        for fault in faults:
+            model, schedule = fault.apply(model, schedule)
+        if schedule != self.schedule or not self.evidence.by_step:
+            observe = observe_nothing  # its steps are not those of the candidate
+        return run(model, schedule, self.evidence.values.keys(), observe)
+
+    def beginning(self, faults: tuple[Fault, ...]) -> Beginning:
+        """How far the candidate is from a model with these faults, at each tap of each step."""
+        key = self.schedule.steps, faults
+        if key in self.begun:
+            return self.begun[key]
+        base = self.begun[key] = Beginning({}, {})
+
+        def observe(name: str, start: int, array: np.ndarray) -> None:
+            base.errors[name, start] = self.evidence.step_error(name, start, array)
+            if name == "logits":
+                base.logits[start] = array
+
+        self.play(faults, "float32", observe)
+        return base
