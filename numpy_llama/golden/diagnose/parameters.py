@@ -5,7 +5,9 @@ values, and then by the secant through the last two, until nothing gets nearer.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -56,16 +58,28 @@ class Fit:
         return self.tried[value]
 
     def measured(self, value: float) -> np.ndarray | None:
-        return off_from(self.search, self.tap, self.parameter.of(self.search.model.config, value))
+        return off_from(self.search, self.tap, (self.fault_of(value),))
+
+    def fault_of(self, value: float) -> Fault:
+        return self.parameter.of(self.search.model.config, value)
+
+    def try_each(self, values: Sequence[float]) -> None:
+        """Measure these, as many as may be run, side by side."""
+        new = [value for value in values if value not in self.tried]
+        afforded = [value for value in new if self.work.spend()]
+        sets = [(self.fault_of(value),) for value in afforded]
+        look = partial(off_from, self.search, self.tap)
+        self.tried |= dict.fromkeys(new)
+        self.tried |= zip(afforded, self.search.each(look, sets), strict=True)
 
 
-def off_from(search: Search, tap: str, *faults: Fault) -> np.ndarray | None:
+def off_from(search: Search, tap: str, faults: tuple[Fault, ...]) -> np.ndarray | None:
     """How far the candidate is off a model with these faults, as one long vector.
 
     None if it cannot be compared, or if there is no such model (YaRN has none with θ ≤ 1).
     """
     try:
-        run = search.play(faults, "float32").get(tap)
+        run = search.taps_of(faults, "float32").get(tap)
     except ConfigError:
         return None
     cut = None if run is None else search.evidence.cut(tap, run)
@@ -88,6 +102,7 @@ def fitted(fit: Fit, right: float) -> float | None:
     of the first values, or, if the right one is nearer than all, from that.
     """
     values = [right * step for step in (1.0, *fit.parameter.steps)]
+    fit.try_each(values)
     start = min(values, key=lambda value: size(fit.off(value)))
     before, now = start * (1 + BESIDE), start
     for _ in range(STEPS):
@@ -131,7 +146,7 @@ def explaining_numbers(
     bad = bad if search.complete else None
     tap = bad.tap if bad else list(search.evidence.values)[-1]
     at_once = search.in_one_call()
-    from_right = off_from(at_once, tap)  # the first value of each
+    from_right = off_from(at_once, tap, ())  # the first value of each
     for parameter in PARAMETERS:
         if not parameter.fault.applies(config) or not concerns(parameter, bad, rows):
             continue

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Self
+from functools import partial
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -13,12 +14,14 @@ from ...taps import tap_names
 from ..faults import CATALOGUE, Fault
 from ..progress import Progress
 from ..record.floors import in_fewer_steps
+from ..replay.meeting import shares
 from ..replay.metrics import Cell
 from ..replay.precision import in_dtype
 from ..replay.replay import Observer, observe_nothing, run
 from ..replay.schedule import Schedule
+from ..replay.side_by_side import in_groups, met_by_all, side_by_side
+from ..replay.variants import is_large
 from .evidence import Evidence
-from .trial import Trial
 
 # Mistakes that show otherwise, or not at all, where all decode steps are one call.
 BY_STEP = frozenset(
@@ -29,15 +32,17 @@ BY_STEP = frozenset(
     "prompt-end-repeated softmax-over-queries".split()
 )
 
+T = TypeVar("T")
 StepErrors = dict[tuple[str, int], float]  # tap and first row of a step → error
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """A run that faults are to be added to: how far the candidate is from it, and its logits."""
+    """A run that faults are to be added to: how far the candidate is from it, and its values."""
 
     errors: StepErrors
     logits: dict[int, np.ndarray]  # of each step, by its first row
+    taps: dict[str, np.ndarray]  # in evidence
 
 
 @dataclass(frozen=True)
@@ -76,23 +81,51 @@ class Runs:
         """The same in one call, if these are of how weights are stored: they know no steps."""
         return self.in_one_call() if faults and all(f.stored for f in faults) else self
 
+    def groups(self, sets: Sequence[tuple[Fault, ...]]) -> list[Sequence[int]]:
+        """Which sets of faults are run side by side, by their numbers.
+
+        Those that step alike; and two by two those that change the weights as they are stored: of
+        all matrices and of the layers' alone, which change a layer in the same way.
+        """
+        if not shares(self.model):
+            return [[i] for i in range(len(sets))]
+        stored = [i for i, faults in enumerate(sets) if any(fault.stored for fault in faults)]
+        computed = [i for i in range(len(sets)) if i not in stored]
+        alike = [[i for i in computed if self.stepless(sets[i]) == way] for way in (True, False)]
+        groups = [g for same in alike for g in in_groups(same, len(self.schedule.tokens))]
+        return [*groups, *(stored[i : i + 2] for i in range(0, len(stored), 2))]
+
     def each(
-        self, look: Callable[[tuple[Fault, ...]], Trial], sets: Sequence[tuple[Fault, ...]]
-    ) -> list[Trial]:
-        """A trial of each set of faults, in their order; `jobs` of them are made at once."""
-        found: list[Trial] = []
+        self, look: Callable[[tuple[Fault, ...]], T], sets: Sequence[tuple[Fault, ...]]
+    ) -> list[T]:
+        """What a look at each set of faults gives, in their order.
+
+        In groups, each side by side in a thread; `jobs` groups at once. Who is in a group does not
+        depend on `jobs`, so neither does what is found.
+        """
+        found: dict[int, T] = {}
+        groups = self.groups(sets)
+
+        def look_at(group: Sequence[int]) -> list[T]:
+            return side_by_side(self.model, [partial(look, sets[i]) for i in group])
+
         with ThreadPoolExecutor(self.jobs) as pool:
-            for faults, trial in zip(sets, pool.map(look, sets), strict=True):
-                self.progress(len(found), len(sets), " + ".join(fault.id for fault in faults))
-                found.append(trial)
+            for group, outcomes in zip(groups, pool.map(look_at, groups), strict=True):
+                self.progress(len(found), len(sets), " + ".join(f.id for f in sets[group[0]]))
+                found.update(zip(group, outcomes, strict=True))
         self.progress(len(sets), len(sets), "")
-        return found
+        return [found[i] for i in range(len(sets))]
+
+    def together(self, works: Sequence[Callable[[], T]]) -> list[T]:
+        """What each returns, `jobs` at once; of a large model one by one: each may copy weights."""
+        with ThreadPoolExecutor(1 if is_large(self.model) else self.jobs) as pool:
+            return list(pool.map(lambda work: work(), works))
 
     def play(
         self, faults: Iterable[Fault], dtype: str, observe: Observer = observe_nothing
     ) -> dict[str, np.ndarray]:
         """The taps in evidence of the model with these faults, at a dtype."""
-        model, schedule, faults = self.model, self.schedule, tuple(faults)
+        model, schedule, faults = met_by_all(self.model), self.schedule, tuple(faults)
         for stored in (fault for fault in faults if fault.stored):
             model, schedule = stored.apply(model, schedule)
         computed = [fault for fault in faults if not fault.stored]
@@ -114,12 +147,17 @@ class Runs:
         key = self.schedule.steps, faults
         if key in self.begun:
             return self.begun[key]
-        base = self.begun[key] = Beginning({}, {})
+        base = self.begun[key] = Beginning({}, {}, {})
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             base.errors[name, start] = self.evidence.step_error(name, start, array)
             if name == "logits":
                 base.logits[start] = array
 
-        self.play(faults, "float32", observe)
+        base.taps.update(self.play(faults, "float32", observe))
         return base
+
+    def taps_of(self, faults: tuple[Fault, ...], dtype: str) -> dict[str, np.ndarray]:
+        """As `play` gives them; those of the model itself are at hand in float32."""
+        at_hand = not faults and dtype == "float32"
+        return self.beginning(faults).taps if at_hand else self.play(faults, dtype)

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -66,7 +67,6 @@ class Search(Runs):
         to_the_end = self.alone and self.schedule != self.evidence.schedule
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
-            error = self.evidence.step_error(name, start, array)
             cell = name, self.evidence.schedule.group(start)
             if name == "logits":
                 before = base.logits[start]
@@ -74,10 +74,12 @@ class Search(Runs):
                 along.append(cosine(off, array - before))
                 ratios = row_errors(name, array, before) / self.floors[cell]
                 shows.update(start + i for i in np.flatnonzero(ratios > DIVERGENT).tolist())
-            left = error > share * base.errors[name, start]
-            if left and error > HOPELESS * self.floors[cell] and not to_the_end:
-                hopeless[cell] = error
-                raise StopRun
+            if not to_the_end:
+                error = self.evidence.step_error(name, start, array)
+                left = error > share * base.errors[name, start]
+                if left and error > HOPELESS * self.floors[cell]:
+                    hopeless[cell] = error
+                    raise StopRun
             seen.append(name)
 
         taps = self.play(faults, "float32", observe)
@@ -99,8 +101,11 @@ class Search(Runs):
         def observe(name: str, start: int, array: np.ndarray) -> None:
             order.setdefault(name)
 
-        exact = self.play(faults, "float64", observe)
-        noise = self.evidence.floors(self.play(faults, self.dtype), exact)
+        play, noisily = self.play, self.taps_of
+        exact, noisy = self.together(
+            [partial(play, faults, "float64", observe), partial(noisily, faults, self.dtype)]
+        )
+        noise = self.evidence.floors(noisy, exact)
         trial = self.trial(faults, exact, noise, order)
         for variant in itertools.islice(variants(self.model, self.dtype), 1, None):
             if not DIVERGENT < trial.residual <= HOPELESS:
@@ -151,18 +156,19 @@ class Search(Runs):
         steps = self.beginning(base.faults)
         in_one = at_once.beginning(base.faults) if self.alone else steps
 
-        def look(every: tuple[Fault, ...]) -> Trial:
+        def quick(every: tuple[Fault, ...]) -> Trial:
             if self.alone and self.stepless(every):
                 return at_once.screen(every, in_one)
             return self.screen(every, steps)
 
-        trials = self.each(look, [(*base.faults, fault) for fault in faults])
+        trials = self.each(quick, [(*base.faults, fault) for fault in faults])
         best = sorted(filter(lambda trial: closer(trial, base), trials), key=by_residual)
         furthest = sorted((t for t in trials if t.reach > base.reach), key=lambda t: -t.reach)
         chosen = {id(trial): trial for trial in (*best[:REFINED], *furthest[:REFINED])}
+        looks = self.together([partial(self.refine, t.faults) for t in chosen.values()])
         refined = [
-            dataclasses.replace(self.refine(t.faults), along=t.along, shows=t.shows)
-            for t in chosen.values()
+            dataclasses.replace(look, along=t.along, shows=t.shows)
+            for t, look in zip(chosen.values(), looks, strict=True)
         ]
         rest = [trial for trial in trials if id(trial) not in chosen]
         return sorted(refined, key=by_residual) + rest
