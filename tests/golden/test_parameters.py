@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -180,6 +181,16 @@ def fit_to(error: Callable[[float], float]) -> tuple[float | None, Fit]:
     fit = Known(cast(Search, None), parameter, "logits", Work(100))
     fit.error_of = lambda u: np.array([1e3, error(u)])  # type: ignore[attr-defined]
     return fitted(fit, 1.0), fit
+
+
+def test_the_secant_stops_when_it_goes_in_circles() -> None:
+    """An error with a kink that is nowhere zero: from each side the secant leads to the other."""
+    found, fit = fit_to(lambda u: 10 + abs(u + 9.3))
+    assert found == pytest.approx(math.exp(-9.3), rel=3)
+    values = sorted(fit.tried)
+    apart = [math.log(b / a) for a, b in itertools.pairwise(values)]
+    assert min(apart) > 1e-6  # none was tried twice
+    assert len(values) <= 12
 
 
 def test_the_secant_arrives_and_stops() -> None:

@@ -1,7 +1,7 @@
 """A wrong number, estimated: the ε, θ, scale, factor, slope or window that explains the candidate.
 
 The logits (or the first wrong tap) are a function of one number. It is found by trying a few
-values, and then by the secant through the last two, until nothing gets nearer.
+values, and then by the secant through the last two, until that leads nowhere new.
 """
 
 import math
@@ -107,7 +107,7 @@ def fitted(fit: Fit, right: float) -> float | None:
     before, now = start * (1 + BESIDE), start
     for _ in range(STEPS):
         a, b = fit.off(before), fit.off(now)
-        if a is None or b is None or before == now:
+        if a is None or b is None:
             break
         if now == right and cosine(a - b, b) < POINTING:
             return None
@@ -116,8 +116,8 @@ def fitted(fit: Fit, right: float) -> float | None:
         moved = -float(np.vdot(slope, b)) / steepness if steepness else 0.0
         moved = min(max(moved, -MOST), MOST)
         before, now = now, min(now * math.exp(moved), MAX_NUMBER)
-        if abs(moved) < DONE:
-            break
+        if any(abs(math.log(now / value)) < DONE for value in fit.tried):
+            break  # it has arrived, or goes in circles
     return min((value for value in fit.tried if value != right), key=lambda v: size(fit.tried[v]))
 
 
