@@ -86,9 +86,7 @@ def check(
         from ...golden import as_text, load
         from ...golden import check as check_golden
         from ...golden.report.json import as_json as report_json
-        from ...loading.memory import keep_freed_memory
 
-        keep_freed_memory()
         bundle = load(golden)
         with telling("trying faults") as progress:
             report = check_golden(

@@ -106,9 +106,7 @@ def run(
         from ...golden.kit.kit import read_kit
         from ...golden.kit.run import make_plan, select_cases
         from ...golden.kit.score import exit_code
-        from ...loading.memory import keep_freed_memory
 
-        keep_freed_memory()
         check_absent(keep)
         try_output(junit_file)
         cases = select_cases(read_kit(kit), only)
