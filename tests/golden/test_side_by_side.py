@@ -1,7 +1,9 @@
 """Runs side by side: as if alone, to the bit each time, and nobody is waited for in vain."""
 
 import dataclasses
+import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
@@ -173,6 +175,21 @@ def test_a_product_that_fails_is_told_to_all_who_wait(monkeypatch: pytest.Monkey
     monkeypatch.setattr(beside.np, "concatenate", no_memory)
     with pytest.raises(MemoryError, match="full"):
         beside.side_by_side(MODEL, [met_logits(), met_logits()])
+
+
+def test_runs_that_are_given_up_end_at_their_next_product(products: list[int]) -> None:
+    given_up = threading.Event()
+
+    def observe(name: str, start: int, array: np.ndarray) -> None:
+        if name == "layers.1.q":
+            given_up.set()
+
+    def until_then() -> object:
+        return run(beside.met_by_all(MODEL), SCHEDULE, ["layers.1.q", "logits"], observe)
+
+    with pytest.raises(CancelledError):
+        beside.side_by_side(MODEL, [met_logits(), until_then], given_up)
+    assert len(products) <= 7 + 3  # of the first layer, and the queries, keys, values of the next
 
 
 def test_layers_in_fewer_bits_are_made_once_for_those_who_share_them(

@@ -1,6 +1,7 @@
 """The runs of models with faults: at a dtype, in the candidate's steps or fewer, many at once."""
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -104,15 +105,19 @@ class Runs:
         depend on `jobs`, so neither does what is found.
         """
         found: dict[int, T] = {}
-        groups = self.groups(sets)
+        groups, given_up = self.groups(sets), threading.Event()
 
         def look_at(group: Sequence[int]) -> list[T]:
-            return side_by_side(self.model, [partial(look, sets[i]) for i in group])
+            return side_by_side(self.model, [partial(look, sets[i]) for i in group], given_up)
 
         with ThreadPoolExecutor(self.jobs) as pool:
-            for group, outcomes in zip(groups, pool.map(look_at, groups), strict=True):
-                self.progress(len(found), len(sets), " + ".join(f.id for f in sets[group[0]]))
-                found.update(zip(group, outcomes, strict=True))
+            try:
+                for group, outcomes in zip(groups, pool.map(look_at, groups), strict=True):
+                    self.progress(len(found), len(sets), " + ".join(f.id for f in sets[group[0]]))
+                    found.update(zip(group, outcomes, strict=True))
+            except BaseException:  # Ctrl-C: the pool waits for what is under way
+                given_up.set()
+                raise
         self.progress(len(sets), len(sets), "")
         return [found[i] for i in range(len(sets))]
 

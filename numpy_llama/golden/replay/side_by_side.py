@@ -10,6 +10,7 @@ repeat to the bit. A run that ends, raises, or uses no matrix of the model keeps
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -85,8 +86,10 @@ class Member(Generic[T]):
 class Group:
     """Runs of which one moves at a time."""
 
-    def __init__(self, shared: Shared, works: Sequence[Callable[[], Any]]):
-        self.shared = shared
+    def __init__(
+        self, shared: Shared, works: Sequence[Callable[[], Any]], given_up: threading.Event
+    ):
+        self.shared, self.given_up = shared, given_up
         self.members = [Member(work, self) for work in works]
         self.next = deque(self.members)
         self.have_ended = locked()
@@ -107,7 +110,9 @@ class Group:
             return
         _, first = min(asked, key=lambda one: one[1].number)
         those = [(member, of.rows) for member, of in asked if of.place == first.place]
-        answers = multiplied(first, [rows for _, rows in those])
+        answers: Sequence[np.ndarray | BaseException] = [CancelledError()] * len(those)
+        if not self.given_up.is_set():
+            answers = multiplied(first, [rows for _, rows in those])
         for (member, _), answer in zip(those, answers, strict=True):
             member.asked, member.answer = None, answer
             self.next.append(member)
@@ -142,15 +147,18 @@ def changed_once(
     return member.group.shared.change(how, layer, i) if member else how(layer, i)
 
 
-def side_by_side(model: Llama, works: Sequence[Callable[[], T]]) -> list[T]:
+def side_by_side(
+    model: Llama, works: Sequence[Callable[[], T]], given_up: threading.Event | None = None
+) -> list[T]:
     """What each of `works` returns; in them, `met_by_all(model)` is the model to change and run.
 
-    Raises what the first of them raised that did, when all have ended.
+    given_up: when it is set, each ends at its next product. Raises what the first of them raised
+    that did, when all have ended: CancelledError where they were given up.
     """
     shared = Shared(model)
     if len(works) == 1 or not shared.numbers:
         return [work() for work in works]
-    group = Group(shared, works)
+    group = Group(shared, works, given_up or threading.Event())
     for member in group.members:
         threading.Thread(target=member.drive, daemon=True).start()
     group.let_another_move()
