@@ -155,10 +155,9 @@ def side_by_side(
     given_up: when it is set, each ends at its next product. Raises what the first of them raised
     that did, when all have ended: CancelledError where they were given up.
     """
-    shared = Shared(model)
-    if len(works) == 1 or not shared.numbers:
-        return [work() for work in works]
-    group = Group(shared, works, given_up or threading.Event())
+    if len(works) == 1:
+        return [works[0]()]
+    group = Group(Shared(model), works, given_up or threading.Event())
     for member in group.members:
         threading.Thread(target=member.drive, daemon=True).start()
     group.let_another_move()
