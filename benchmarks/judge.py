@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.speed import report, seconds
 from numpy_llama import load
 from numpy_llama.golden import check, record
+from numpy_llama.loading.memory import keep_freed_memory
 from numpy_llama.loading.threads import cores
 
 TEXT = (
@@ -27,6 +28,7 @@ TEXT = (
 
 
 def main() -> None:
+    keep_freed_memory()  # as the commands do
     m = load("smollm2-135m", stream=False)
     ids = m.encode(TEXT)[:28]
     with tempfile.TemporaryDirectory() as folder:

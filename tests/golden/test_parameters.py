@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,6 +14,12 @@ from numpy_llama.attention import attend
 from numpy_llama.golden import check
 from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.compare.verdict import Report
+from numpy_llama.golden.diagnose.evidence import gather
+from numpy_llama.golden.diagnose.parameters import Fit, Work, fitted
+from numpy_llama.golden.diagnose.search import Search
+from numpy_llama.golden.faults import Fault
+from numpy_llama.golden.faults.parameter import PARAMETERS
+from numpy_llama.golden.progress import no_progress
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.record import record
 from numpy_llama.golden.replay.override import override
@@ -154,3 +162,57 @@ def test_a_number_that_does_not_explain_all_is_not_told() -> None:
     diagnosis = judged(both, ["logits"]).diagnosis
     assert diagnosis is not None
     assert diagnosis.outcome == "unexplained" and diagnosis.suspects == ()
+
+
+class Known(Fit):
+    """A fit to a function that is known, where no run costs anything."""
+
+    def measured(self, value: float) -> np.ndarray:
+        return self.error_of(math.log(value))
+
+    def try_each(self, values: Sequence[float]) -> None:
+        for value in values:
+            self.off(value)
+
+
+def fit_to(error: Callable[[float], float]) -> tuple[float | None, Fit]:
+    """What the secant finds for a number whose right value is 1, and all that was tried."""
+    parameter = next(p for p in PARAMETERS if p.fault.id == "norm-eps")
+    fit = Known(cast(Search, None), parameter, "logits", Work(100))
+    fit.error_of = lambda u: np.array([1e3, error(u)])  # type: ignore[attr-defined]
+    return fitted(fit, 1.0), fit
+
+
+def test_the_secant_stops_when_it_goes_in_circles() -> None:
+    """An error with a kink that is nowhere zero: from each side the secant leads to the other."""
+    found, fit = fit_to(lambda u: 10 + abs(u + 9.3))
+    assert found == pytest.approx(math.exp(-9.3), rel=3)
+    values = sorted(fit.tried)
+    apart = [math.log(b / a) for a, b in itertools.pairwise(values)]
+    assert min(apart) > 1e-6  # none was tried twice
+    assert len(values) <= 12
+
+
+def test_the_secant_arrives_and_stops() -> None:
+    found, fit = fit_to(lambda u: u + 9.3)
+    assert found == pytest.approx(math.exp(-9.3), rel=1e-6)
+    assert len(fit.tried) <= 12
+
+
+@pytest.mark.parametrize("left", [0, 2, 4, 100])
+def test_no_more_runs_are_made_than_are_left(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first values, which are tried side by side, too."""
+    played: list[str] = []
+
+    def play(search: Search, faults: tuple[Fault, ...], *rest: Any) -> dict[str, np.ndarray]:
+        played.extend(fault.id for fault in faults)
+        return {}
+
+    monkeypatch.setattr(Search, "play", play)
+    parameter = next(p for p in PARAMETERS if p.fault.id == "norm-eps")
+    search = Search(MODEL, golden().schedule, gather(golden(), {}, {}), {}, "float32", no_progress)
+    work = Work(left)
+    fit = Fit(search, parameter, "logits", work, {parameter.right(CONFIG): None})
+    fitted(fit, parameter.right(CONFIG))
+    assert len(played) == min(left, 5 + 1)  # and one beside the nearest
+    assert work.done >= len(played)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...loading.memory import keep_freed_memory
 from ..terminal.progress import progress_bar
 
 NAMES = "FILE|llama.cpp|transformers|transformerlens"
@@ -27,7 +28,8 @@ allow_option = click.option(
 
 @contextmanager
 def telling(label: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar for work that also says what it is at."""
+    """A progress bar for long work, which keeps freed memory, and also says what it is at."""
+    keep_freed_memory()
     with progress_bar(label) as progress:
         yield lambda done, total, what: progress(done, total)
 

@@ -12,7 +12,8 @@ from ..compare.verdict import Isolated
 from ..faults import CATALOGUE, Fault
 from ..faults.place import PARTS, Place, localised
 from ..faults.where import places
-from .search import Search, Trial, explains
+from .search import Search
+from .trial import Trial, explains
 
 # Multiplications that mistakes in one place may take with logits alone: a few seconds. Counted, not
 # timed, so that the diagnosis is the same on every machine.

@@ -1,11 +1,13 @@
 """A wrong number, estimated: the ε, θ, scale, factor, slope or window that explains the candidate.
 
 The logits (or the first wrong tap) are a function of one number. It is found by trying a few
-values, and then by the secant through the last two, until nothing gets nearer.
+values, and then by the secant through the last two, until that leads nowhere new.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +17,8 @@ from ..compare.verdict import Isolated
 from ..faults import Fault
 from ..faults.parameter import PARAMETERS, Parameter
 from .rows import Rows
-from .search import Search, Trial, cosine, explains
+from .search import Search
+from .trial import Trial, cosine, explains
 
 BESIDE = 0.05  # relative: where the secant begins
 MOST = 2.0  # in one step, in logarithms
@@ -55,16 +58,28 @@ class Fit:
         return self.tried[value]
 
     def measured(self, value: float) -> np.ndarray | None:
-        return off_from(self.search, self.tap, self.parameter.of(self.search.model.config, value))
+        return off_from(self.search, self.tap, (self.fault_of(value),))
+
+    def fault_of(self, value: float) -> Fault:
+        return self.parameter.of(self.search.model.config, value)
+
+    def try_each(self, values: Sequence[float]) -> None:
+        """Measure these, as many as may be run, side by side."""
+        new = [value for value in values if value not in self.tried]
+        afforded = [value for value in new if self.work.spend()]
+        sets = [(self.fault_of(value),) for value in afforded]
+        look = partial(off_from, self.search, self.tap)
+        self.tried |= dict.fromkeys(new)
+        self.tried |= zip(afforded, self.search.each(look, sets), strict=True)
 
 
-def off_from(search: Search, tap: str, *faults: Fault) -> np.ndarray | None:
+def off_from(search: Search, tap: str, faults: tuple[Fault, ...]) -> np.ndarray | None:
     """How far the candidate is off a model with these faults, as one long vector.
 
     None if it cannot be compared, or if there is no such model (YaRN has none with θ ≤ 1).
     """
     try:
-        run = search.play(faults, "float32").get(tap)
+        run = search.taps_of(faults, "float32").get(tap)
     except ConfigError:
         return None
     cut = None if run is None else search.evidence.cut(tap, run)
@@ -87,11 +102,12 @@ def fitted(fit: Fit, right: float) -> float | None:
     of the first values, or, if the right one is nearer than all, from that.
     """
     values = [right * step for step in (1.0, *fit.parameter.steps)]
+    fit.try_each(values)
     start = min(values, key=lambda value: size(fit.off(value)))
     before, now = start * (1 + BESIDE), start
     for _ in range(STEPS):
         a, b = fit.off(before), fit.off(now)
-        if a is None or b is None or before == now:
+        if a is None or b is None:
             break
         if now == right and cosine(a - b, b) < POINTING:
             return None
@@ -100,8 +116,8 @@ def fitted(fit: Fit, right: float) -> float | None:
         moved = -float(np.vdot(slope, b)) / steepness if steepness else 0.0
         moved = min(max(moved, -MOST), MOST)
         before, now = now, min(now * math.exp(moved), MAX_NUMBER)
-        if abs(moved) < DONE:
-            break
+        if any(abs(math.log(now / value)) < DONE for value in fit.tried):
+            break  # it has arrived, or goes in circles
     return min((value for value in fit.tried if value != right), key=lambda v: size(fit.tried[v]))
 
 
@@ -130,7 +146,7 @@ def explaining_numbers(
     bad = bad if search.complete else None
     tap = bad.tap if bad else list(search.evidence.values)[-1]
     at_once = search.in_one_call()
-    from_right = off_from(at_once, tap)  # the first value of each
+    from_right = off_from(at_once, tap, ())  # the first value of each
     for parameter in PARAMETERS:
         if not parameter.fault.applies(config) or not concerns(parameter, bad, rows):
             continue

@@ -13,7 +13,7 @@ from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, row_errors
 from ..replay.schedule import Schedule
 from .evidence import Evidence
-from .search import Trial
+from .trial import Trial
 
 
 @dataclass(frozen=True)

@@ -139,11 +139,15 @@ def beginning_with(model: Llama, kind: type[np.ndarray]) -> Llama:
     return dataclasses.replace(model, weights=weights)
 
 
+def is_large(model: Llama) -> bool:
+    """Whether a second copy of its weights could be too much."""
+    return sum(math.prod(shape) for _, shape in expected_shapes(model.config)) > HELD
+
+
 def held(model: Llama) -> Llama:
     """The model, its layers converted once for all ways; not those of a large one."""
     w = model.weights
-    sizes = sum(math.prod(shape) for _, shape in expected_shapes(model.config))
-    if sizes > HELD:
+    if is_large(model):
         return model
     return dataclasses.replace(
         model, weights=dataclasses.replace(w, layers=[w.layers[i] for i in range(len(w.layers))])

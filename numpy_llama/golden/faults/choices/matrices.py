@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,25 +13,46 @@ from ....kv_cache import LayerCache
 from ....model import Llama
 from ....parameters import LayerWeights, linear
 from ....taps import Tap
-from ...replay.override import change_arrays, change_layers
+from ...replay.override import change_layers
+from ...replay.schedule import Schedule
+from ...replay.side_by_side import changed_once
 from ..fault import Change, as_array_of, stage
 from .choice import Choice, choice
 from .quantise import Quantiser, away_from_zero, by_rows, in_groups, int8, q4_0, q8_0
 
 
-def stored_as(quantise: Quantiser, layers_only: bool) -> Change:
+@dataclass(frozen=True)
+class InFewerBits:
     """Matrices that were quantised; not the norms' gains, nor the biases."""
 
-    def kept(array: np.ndarray) -> np.ndarray:
-        return by_rows(quantise, np.asarray(array, np.float32)) if array.ndim == 2 else array
+    quantise: Quantiser
 
-    def changed(layer: LayerWeights, i: int) -> LayerWeights:
+    def of(self, array: np.ndarray) -> np.ndarray:
+        return by_rows(self.quantise, np.asarray(array, np.float32)) if array.ndim == 2 else array
+
+    def of_layer(self, layer: LayerWeights, i: int) -> LayerWeights:
         given = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
-        return LayerWeights(**{n: kept(a) for n, a in given.items() if a is not None})
+        return LayerWeights(**{n: self.of(a) for n, a in given.items() if a is not None})
 
-    if layers_only:
-        return lambda model, schedule: (change_layers(model, changed), schedule)
-    return lambda model, schedule: (change_arrays(model, kept), schedule)
+    def __call__(self, layer: LayerWeights, i: int) -> LayerWeights:
+        """A layer, whose quantising takes longer than a short run: so it is made once for all."""
+        return changed_once(self.of_layer, layer, i)
+
+
+def stored_as(kept: InFewerBits, layers_only: bool) -> Change:
+    """A model whose matrices were quantised, or only those of its layers."""
+
+    def apply(model: Llama, schedule: Schedule) -> tuple[Llama, Schedule]:
+        model, w = change_layers(model, kept), model.weights
+        if layers_only:
+            return model, schedule
+        table = kept.of(w.tok_embeddings)
+        tied = np.may_share_memory(w.lm_head, w.tok_embeddings)
+        head = table if tied else kept.of(w.lm_head)
+        weights = dataclasses.replace(model.weights, tok_embeddings=table, lm_head=head)
+        return dataclasses.replace(model, weights=weights), schedule
+
+    return apply
 
 
 def fed_with(quantise: Quantiser, head_too: bool = True) -> Change:
@@ -102,8 +124,9 @@ FORMATS: dict[str, tuple[int | None, str, str, str, tuple[Quantiser, ...]]] = {
 def of_weights() -> Iterator[Choice]:
     """Each format of weights: for all matrices, and for those of the layers alone."""
     for name, (size, does, mathematics, seen_in, ways) in FORMATS.items():
+        kept = [InFewerBits(in_groups(way, size)) for way in ways]
         for suffix, which in (("", "its matrices"), ("-layers", "the layers' matrices")):
-            changes = [stored_as(in_groups(way, size), bool(suffix)) for way in ways]
+            changes = [stored_as(way, bool(suffix)) for way in kept]
             said = f"Keeps {which} in {does}."
             about = (f"weights-{name}{suffix}", said, mathematics, seen_in)
             yield choice(*about, *changes, applies=fits(size), stored=True)
