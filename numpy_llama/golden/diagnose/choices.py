@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 
 from ..faults import CHOICES, Choice
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell
+from .noisy import CLEAR, hopeful, within_noise
 from .search import CLOSER, Search, Trial, by_residual
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much
 ONCE = 0.33  # what may be left of a tap where one rounding the other way may leave as much
-CLEAR = 30.0  # floors; where the error is larger, no mistake that is none of these looks so
 SCREENED = 0.8  # what a quick look may leave: two runs' noise
 PART = 0.9  # the larger of two choices leaves about 0.7 of what both make, and none other less
 AT_ONCE = 4  # of those of weights, whose matrices are quantised for each; then a look at them
@@ -60,6 +60,11 @@ def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
     return trial.residual <= DIVERGENT and all(map(leaves_little_of, (base, *parts)))
 
 
+def named_by(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
+    """Whether a trial explains all that is off, as far as its noise lets one see."""
+    return accounts(search, trial, base, *parts) or within_noise(search, trial, base, *parts)
+
+
 def decisive(found: Sequence[Trial], base: Trial) -> bool:
     """Whether one leaves half of a large error at most: by chance, no mistake does the same."""
     return base.residual > CLEAR and any(leaves(trial, base, CLOSER) for trial in found)
@@ -89,20 +94,25 @@ def refined(search: Search, trial: Trial) -> Trial:
         ways = CHOICES[fault.id].each_way if fault.id in CHOICES else []
         if len(ways) > 1:
             steps = search.beginning(())
-            trials = [search.screen((*before, way, *after), steps) for way in ways]
-            trial = min(trials, key=lambda one: one.residual if one.whole else math.inf)
+            sets = [(*before, way, *after) for way in ways]
+            trials = [search.screen(every, steps, share=math.inf) for every in sets]
+            trial = min(trials, key=by_residual)
     return search.refine(trial.faults)
 
 
 def best_of(search: Search, trials: Iterable[Trial], base: Trial, *parts: Trial) -> list[Trial]:
     """Of trials that were screened those that explain, one of each name, best first."""
     least = parts[0] if parts else base
-    near = [trial for trial in trials if trial.whole and leaves(trial, least, SCREENED)]
+    near = [
+        trial
+        for trial in trials
+        if trial.whole and (leaves(trial, least, SCREENED) or hopeful(search, trial))
+    ]
     found: dict[tuple[str, ...], Trial] = {}
     for trial in sorted(near, key=by_residual)[:NEAR]:
         exact = refined(search, trial)
         names = tuple(fault.id for fault in exact.faults)
-        if accounts(search, exact, base, *parts) and names not in found:
+        if names not in found and named_by(search, exact, base, *parts):
             found[names] = exact
     return list(found.values())
 

@@ -5,12 +5,13 @@ the weights are, so that neither alone comes near. Those are tried together; of 
 to be seen first.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 from ..faults import CHOICES, Choice, Fault
 from ..faults.choices import go_together
 from ..replay.metrics import DIVERGENT
-from .choices import PART, SCREENED, accounts, best_of, leaves, possible, screened
+from .choices import PART, best_of, leaves, named_by, possible, screened
 from .search import CLOSER, Search, Trial, by_residual
 
 FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
@@ -22,11 +23,14 @@ def kind(fault: Fault) -> str:
     return fault.id.partition("-")[0] if fault.id in CHOICES else fault.id
 
 
-def on_top(search: Search, first: Trial, of: Iterable[Choice]) -> list[Trial]:
+def on_top(
+    search: Search, first: Trial, of: Iterable[Choice], each_way: bool = False
+) -> list[Trial]:
     """A quick look at each choice of another kind than those of a trial, beside these."""
     kinds = {kind(fault) for fault in first.faults}
     others = possible(search, (c for c in of if kind(c) not in kinds))
-    return screened(search.in_one_call(), others, first)
+    ways = [way for c in others for way in (c.each_way if each_way and not c.stored else [c])]
+    return screened(search.in_one_call(), ways, first)
 
 
 def promising(trials: list[Trial], base: Trial, share: float) -> list[Trial]:
@@ -68,12 +72,24 @@ def three(
     more: list[Trial] = []
     found: list[Trial] = []
     pairs = [trial for trial in tried if all(fault.id in CHOICES for fault in trial.faults)]
-    for pair in promising(pairs, base, SCREENED):
+    for pair in promising(pairs, base, PART):
         ids = [fault.id for fault in pair.faults]
-        trials = on_top(search, pair, [c for c in of if go_together(*ids, c.id)])
+        third = [c for c in of if go_together(*ids, c.id)]
+        trials = on_top(search, pair, third, each_way=True)
         more += trials
         found += best_of(search, trials, base, pair)
     return found, more
+
+
+def once_each(found: Iterable[Trial]) -> list[Trial]:
+    """The best of each set of names, whose order is that of the list, whatever was tried first."""
+    order = {id: i for i, id in enumerate(CHOICES)}
+    best: dict[tuple[str, ...], Trial] = {}
+    for trial in sorted(found, key=by_residual):
+        faults = tuple(sorted(trial.faults, key=lambda fault: order.get(fault.id, -1)))
+        trial = dataclasses.replace(trial, faults=faults)
+        best.setdefault(tuple(fault.id for fault in faults), trial)
+    return list(best.values())
 
 
 def with_another(
@@ -93,12 +109,12 @@ def with_another(
         tried += trials
         for pair in best_of(search, trials, base, first):
             second = alone.get(pair.faults[-1].id)
-            if second is None or accounts(search, pair, base, second):
+            if second is None or named_by(search, pair, base, second):
                 found.append(pair)
     if not found:
         found, more = three(search, base, tried, of)
         tried += more
-    return found, tried
+    return once_each(found), tried
 
 
 def declared(
