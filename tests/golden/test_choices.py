@@ -76,7 +76,8 @@ def q4_0(group: np.ndarray) -> np.ndarray:
 def whole_range(row: np.ndarray) -> np.ndarray:
     """As torchao does it: 255 steps from -128 to 127."""
     scale = np.abs(row).max() / np.float32(127.5)
-    return np.round(row / scale).clip(-128, 127).astype(np.int8).astype(np.float32) * scale
+    steps = np.round(row * (np.float32(1) / scale)).clip(-128, 127)
+    return steps.astype(np.int8).astype(np.float32) * scale
 
 
 def grouped(function, size):  # type: ignore[no-untyped-def]

@@ -69,7 +69,6 @@ def rounded(name: str, narrow: Quantiser, seen_in: str) -> Choice:
         f"y = W r(x), r rounds to {name}",
         seen_in,
         fed_with(narrow),
-        fed_with(narrow, head_too=False),
         rounds_to=name,
     )
 
@@ -96,7 +95,6 @@ def of_activations() -> Iterator[Choice]:
         "y = W (r(s)·q), q = round(x/s), s = max |x| / 127 of 32 neighbours, r rounds to float16",
         "llama.cpp with a file in Q8_0 or Q4_0",
         fed_with(in_groups(q8_0, 32)),
-        fed_with(in_groups(q8_0, 32), head_too=False),
         applies=fits(32),
         rounds_to="bfloat16",
     )

@@ -37,9 +37,12 @@ def int8(x: np.ndarray, rounded: Callable[..., np.ndarray] = to_even) -> np.ndar
 
 
 def int8_to_128(x: np.ndarray) -> np.ndarray:
-    """Whole numbers from -128 to 127, the scale max |x| / 127.5: what is largest is clipped."""
+    """Whole numbers from -128 to 127, the scale max |x| / 127.5.
+
+    The largest |x| is half way between two of them: the last digit of x · (1 / scale) decides.
+    """
     scale = one_for_zero(np.abs(x).max(axis=-1, keepdims=True) / x.dtype.type(127.5))
-    return np.asarray(np.clip(to_even(x, scale), -128, 127) * scale)
+    return np.asarray(np.clip(np.rint(x * (1 / scale)), -128, 127) * scale)
 
 
 def q8_0(x: np.ndarray) -> np.ndarray:
