@@ -73,6 +73,13 @@ def q4_0(group: np.ndarray) -> np.ndarray:
     return (nibbles.astype(np.float32) - 8) * stored_half(scale)
 
 
+def whole_range(row: np.ndarray) -> np.ndarray:
+    """As torchao does it: 255 steps from -128 to 127."""
+    scale = np.abs(row).max() / np.float32(127.5)
+    steps = np.round(row * (np.float32(1) / scale)).clip(-128, 127)
+    return steps.astype(np.int8).astype(np.float32) * scale
+
+
 def grouped(function, size):  # type: ignore[no-untyped-def]
     return lambda w: np.concatenate(
         [function(group) for row in w for group in row.reshape(-1, size)]
@@ -80,6 +87,8 @@ def grouped(function, size):  # type: ignore[no-untyped-def]
 
 
 FORMATS = {
+    "float16": float16,
+    "bfloat16": bfloat16,
     "int8-row": eight_bits,
     "int8-group-32": functools.partial(eight_bits, size=32),
     "int8-group-64": functools.partial(eight_bits, size=64),
@@ -90,9 +99,12 @@ FORMATS = {
 
 def quantised(name: str) -> dict[str, np.ndarray]:
     """The tensors, their matrices in a format: `q4-0`, or `q4-0-layers` for the layers' alone."""
-    quantise = FORMATS[name.removesuffix("-layers")]
-    only = "layers." if name.endswith("-layers") else ""
-    return {n: quantise(t) if t.ndim == 2 and n.startswith(only) else t for n, t in TENSORS.items()}
+    for which in ("-layers", "-linear", ""):
+        if name.endswith(which):
+            break
+    quantise = FORMATS[name.removesuffix(which)]
+    left = {"-layers": ("tok_embeddings", "lm_head"), "-linear": ("tok_embeddings",)}.get(which, ())
+    return {n: t if t.ndim == 1 or n in left else quantise(t) for n, t in TENSORS.items()}
 
 
 PARTS = {
@@ -103,24 +115,30 @@ PARTS = {
     "probs-bfloat16": Parts(softmax=lambda scores: bfloat16(softmax(scores))),
     "norm-bf16": Parts(normed=bfloat16),
     "residual-bfloat16": Parts(stream=bfloat16),
+    "activations-float16": Parts(fed=float16),
+    "activations-bfloat16": Parts(fed=bfloat16),
     "activations-int8": Parts(fed=eight_bits),
     "activations-int8-group-32": Parts(fed=functools.partial(eight_bits, size=32)),
     "activations-int8-group-64": Parts(fed=functools.partial(eight_bits, size=64)),
+    "activations-q8-0": Parts(fed=lambda x: grouped(q8_0, 32)(x[None])[0]),
 }
 WEIGHTS = [f"weights-{name}{suffix}" for name in FORMATS for suffix in ("", "-layers")]
+WEIGHTS.append("weights-int8-row-linear")
 
 
 @functools.cache
-def logits(choice: str = "", other: str = "") -> np.ndarray:
-    """What the other Llama gives, with one choice or two."""
-    weights = [name.removeprefix("weights-") for name in (choice, other) if name in WEIGHTS]
-    parts = next((PARTS[name] for name in (choice, other) if name in PARTS), Parts())
+def logits(*choices: str) -> np.ndarray:
+    """What the other Llama gives, with these choices."""
+    weights = [name.removeprefix("weights-") for name in choices if name in WEIGHTS]
+    made = [vars(PARTS[name]).items() for name in choices if name in PARTS]
+    plain = vars(Parts())
+    parts = {part: does for items in made for part, does in items if does is not plain[part]}
     tensors = quantised(weights[0]) if weights else TENSORS
-    return logits_of(CASE.config, tensors, golden().schedule.tokens, parts)
+    return logits_of(CASE.config, tensors, golden().schedule.tokens, Parts(**parts))
 
 
-def judged(choice: str = "", other: str = "", **options: object) -> Report:
-    candidate = Candidate({"logits": logits(choice, other)}, "float32")
+def judged(*choices: str, **options: object) -> Report:
+    candidate = Candidate({"logits": logits(*choices)}, "float32")
     return check(golden(), candidate, model=MODEL, **options)  # type: ignore[arg-type]
 
 
@@ -188,6 +206,30 @@ def test_a_choice_is_named_and_passes_where_it_is_declared(choice: str) -> None:
     assert declared.chosen == (choice,) and choice in declared.allowed
 
 
+def test_int8_from_minus_128_is_int8_too() -> None:
+    """As torchao keeps weights, and what it multiplies by its weights."""
+    tensors = {
+        n: t if t.ndim == 1 or n == "tok_embeddings" else grouped(whole_range, t.shape[1])(t)
+        for n, t in TENSORS.items()
+    }
+    for parts, want in (
+        (Parts(), {"weights-int8-row-linear"}),
+        (Parts(fed=eight_bits), {"weights-int8-row-linear", "activations-int8"}),
+    ):
+        right = logits_of(CASE.config, tensors, golden().schedule.tokens, parts)
+        report = check(golden(), Candidate({"logits": right}, "float32"), model=MODEL)
+        assert report.summary == "choice" and set(report.chosen) == want, as_text(report)
+
+
+def test_a_format_that_changes_no_weight_is_not_tried() -> None:
+    """A checkpoint in bfloat16 is that already; in float16 it may not be."""
+    kept = {n: bfloat16(t) for n, t in TENSORS.items()}
+    model = Llama(CASE.config, weights_of(CASE.config, kept))
+    assert not CHOICES["weights-bfloat16"].changes(model)
+    assert all(CHOICES[f"weights-{n}"].changes(model) for n in ("int8-row", "q8-0", "q4-0"))
+    assert all(CHOICES[f"weights-{n}"].changes(MODEL) for n in ("float16", "bfloat16"))
+
+
 @pytest.mark.parametrize(
     "pair",
     [
@@ -200,6 +242,23 @@ def test_two_choices_are_both_named(pair: tuple[str, str]) -> None:
     assert report.summary == "choice" and set(report.chosen) == set(pair), as_text(report)
     assert judged(*pair, allow=pair[:1]).summary == "choice"
     assert judged(*pair, allow=pair).summary == "passed"
+
+
+@pytest.mark.parametrize(
+    "three",
+    [
+        ("weights-float16", "activations-float16", "kv-float16"),
+        ("weights-bfloat16", "activations-bfloat16", "kv-float16"),
+        ("weights-q8-0", "activations-q8-0", "kv-float16"),
+        ("weights-q4-0", "activations-q8-0", "kv-float16"),
+    ],
+)
+def test_three_choices_of_which_two_go_together_are_all_named(three: tuple[str, ...]) -> None:
+    """llama.cpp with a file in F16, BF16, Q8_0 or Q4_0, as it is installed."""
+    report = judged(*three)
+    assert report.summary == "choice" and set(report.chosen) == set(three), as_text(report)
+    assert judged(*three, allow=three[:2]).summary == "choice"
+    assert judged(*three, allow=three).summary == "passed"
 
 
 def test_a_declared_choice_passes_where_no_mistake_is_looked_for() -> None:

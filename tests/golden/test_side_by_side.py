@@ -11,7 +11,7 @@ import pytest
 from numpy_llama.golden import check
 from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.faults import CATALOGUE, CHOICES, Fault
-from numpy_llama.golden.faults.choices.matrices import InFewerBits
+from numpy_llama.golden.faults.choices.weights import InFewerBits
 from numpy_llama.golden.record.record import record
 from numpy_llama.golden.replay import meeting
 from numpy_llama.golden.replay import side_by_side as beside

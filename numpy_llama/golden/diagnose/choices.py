@@ -9,19 +9,18 @@ is not smaller than that, or that does not look like it.
 import math
 from collections.abc import Iterable, Sequence
 
-from ..faults import CHOICES, Choice, Fault
+from ..faults import CHOICES, Choice
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell
+from .noisy import CLEAR, hopeful, within_noise
 from .search import CLOSER, Search, Trial, by_residual
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much
 ONCE = 0.33  # what may be left of a tap where one rounding the other way may leave as much
-CLEAR = 30.0  # floors; where the error is larger, no mistake that is none of these looks so
 SCREENED = 0.8  # what a quick look may leave: two runs' noise
 PART = 0.9  # the larger of two choices leaves about 0.7 of what both make, and none other less
 AT_ONCE = 4  # of those of weights, whose matrices are quantised for each; then a look at them
 NEAR = 3  # how many are looked at exactly
-FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
 
 
 def leaves(trial: Trial, without: Trial, share: float) -> bool:
@@ -61,14 +60,20 @@ def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
     return trial.residual <= DIVERGENT and all(map(leaves_little_of, (base, *parts)))
 
 
+def named_by(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
+    """Whether a trial explains all that is off, as far as its noise lets one see."""
+    return accounts(search, trial, base, *parts) or within_noise(search, trial, base, *parts)
+
+
 def decisive(found: Sequence[Trial], base: Trial) -> bool:
     """Whether one leaves half of a large error at most: by chance, no mistake does the same."""
     return base.residual > CLEAR and any(leaves(trial, base, CLOSER) for trial in found)
 
 
 def possible(search: Search, choices: Iterable[Choice]) -> list[Choice]:
-    """Those that this model can have."""
-    return [choice for choice in choices if choice.applies(search.model.config)]
+    """Those that this model can have, and that change it."""
+    model = search.model
+    return [c for c in choices if c.applies(model.config) and c.changes(model)]
 
 
 def screened(search: Search, choices: Sequence[Choice], first: Trial) -> list[Trial]:
@@ -82,42 +87,34 @@ def screened(search: Search, choices: Sequence[Choice], first: Trial) -> list[Tr
 
 
 def refined(search: Search, trial: Trial) -> Trial:
-    """An exact look at the best way to make the last choice of a trial."""
-    *others, choice = trial.faults
+    """An exact look at a trial whose choices are made in their best ways, the last first."""
     search = search.quickly(trial.faults)
-    ways = choice.each_way if isinstance(choice, Choice) else [choice]
-    if len(ways) > 1:
-        steps = search.beginning(())
-        trials = [search.screen((*others, way), steps) for way in ways]
-        trial = min(trials, key=lambda one: one.residual if one.whole else math.inf)
+    for i in reversed(range(len(trial.faults))):
+        before, fault, after = trial.faults[:i], trial.faults[i], trial.faults[i + 1 :]
+        ways = CHOICES[fault.id].each_way if fault.id in CHOICES else []
+        if len(ways) > 1:
+            steps = search.beginning(())
+            sets = [(*before, way, *after) for way in ways]
+            trials = [search.screen(every, steps, share=math.inf) for every in sets]
+            trial = min(trials, key=by_residual)
     return search.refine(trial.faults)
 
 
 def best_of(search: Search, trials: Iterable[Trial], base: Trial, *parts: Trial) -> list[Trial]:
     """Of trials that were screened those that explain, one of each name, best first."""
     least = parts[0] if parts else base
-    near = [trial for trial in trials if trial.whole and leaves(trial, least, SCREENED)]
+    near = [
+        trial
+        for trial in trials
+        if trial.whole and (leaves(trial, least, SCREENED) or hopeful(search, trial))
+    ]
     found: dict[tuple[str, ...], Trial] = {}
     for trial in sorted(near, key=by_residual)[:NEAR]:
         exact = refined(search, trial)
         names = tuple(fault.id for fault in exact.faults)
-        if accounts(search, exact, base, *parts) and names not in found:
+        if names not in found and named_by(search, exact, base, *parts):
             found[names] = exact
     return list(found.values())
-
-
-def declared(
-    search: Search, base: Trial, allowed: Sequence[str]
-) -> tuple[list[Trial], list[Trial]]:
-    """The choices that were declared, one or two at once: those that explain, and all tried."""
-    choices = possible(search, (CHOICES[id] for id in dict.fromkeys(allowed)))
-    ways = [way for choice in choices for way in choice.each_way]
-    trials = screened(search, ways, base)
-    found = best_of(search, trials, base)
-    if found or len(choices) < 2:
-        return found, trials
-    found, more = with_another(search, base, trials, [], choices)
-    return found, [*trials, *more]
 
 
 def quick(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
@@ -134,6 +131,7 @@ def thorough(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
     trials = screened(at_once, possible(search, others), base)
     found = best_of(search, trials, base)
     stored = possible(search, (c for c in CHOICES.values() if c.stored))
+    stored = [way for c in stored for way in (c.each_way if c.far else [c])]
     for i in range(0, len(stored), AT_ONCE):
         if decisive(found, base):
             break
@@ -141,43 +139,3 @@ def thorough(search: Search, base: Trial) -> tuple[list[Trial], list[Trial]]:
         trials += more
         found += best_of(search, more, base)
     return found, trials
-
-
-def kind(fault: Fault) -> str:
-    """What a choice is about: "kv", "weights", …; only one of a kind can be made."""
-    return fault.id.partition("-")[0] if fault.id in CHOICES else fault.id
-
-
-def with_another(
-    search: Search,
-    base: Trial,
-    chosen: list[Trial],
-    mistakes: list[Trial],
-    of: Iterable[Choice] = CHOICES.values(),
-) -> tuple[list[Trial], list[Trial]]:
-    """Two choices, or a mistake and a choice, of which each alone leaves much."""
-    whole = sorted((trial for trial in chosen if trial.whole), key=by_residual, reverse=True)
-    alone = {trial.faults[0].id: trial for trial in whole}  # in its best way
-    tried: list[Trial] = []
-    found: list[Trial] = []
-    for first in (*promising(chosen, base, PART), *promising(mistakes, base, CLOSER)):
-        others = [c for c in of if kind(c) != kind(first.faults[0])]
-        trials = screened(search.in_one_call(), possible(search, others), first)
-        tried += trials
-        for pair in best_of(search, trials, base, first):
-            second = alone.get(pair.faults[-1].id)
-            if second is None or accounts(search, pair, base, second):
-                found.append(pair)
-    return found, tried
-
-
-def promising(trials: list[Trial], base: Trial, share: float) -> list[Trial]:
-    """Those that may be a part of the explanation: they leave less, or reach further."""
-    near = [
-        trial
-        for trial in trials
-        if (trial.reach > base.reach or (trial.whole and leaves(trial, base, share)))
-        and trial.residual > DIVERGENT  # else there is nothing for another to explain
-        and not trial.faults[0].harmless
-    ]
-    return sorted(near, key=lambda t: (-t.reach, t.residual))[:FIRST]

@@ -1,10 +1,17 @@
 """What a choice is: what a right program may do to be small or fast."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ....model import Llama
 from ..fault import Change, Fault
+
+
+def always(model: Llama) -> bool:
+    """Most choices change every model."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -12,6 +19,8 @@ class Choice(Fault):
     """What a right program may do, though it changes the values."""
 
     ways: tuple[Change, ...] = ()  # how else it is done
+    changes: Callable[[Llama], bool] = always  # whether it shows in a model of these weights
+    far: bool = False  # its ways are too far apart for one to show that it may be another
 
     @property
     def each_way(self) -> list["Choice"]:

@@ -36,6 +36,15 @@ def int8(x: np.ndarray, rounded: Callable[..., np.ndarray] = to_even) -> np.ndar
     return np.asarray(rounded(x, scale) * scale)
 
 
+def int8_to_128(x: np.ndarray) -> np.ndarray:
+    """Whole numbers from -128 to 127, the scale max |x| / 127.5.
+
+    The largest |x| is half way between two of them: the last digit of x · (1 / scale) decides.
+    """
+    scale = one_for_zero(np.abs(x).max(axis=-1, keepdims=True) / x.dtype.type(127.5))
+    return np.asarray(np.clip(np.rint(x * (1 / scale)), -128, 127) * scale)
+
+
 def q8_0(x: np.ndarray) -> np.ndarray:
     """GGUF's Q8_0: the same, but the scale that is stored is float16."""
     scale = one_for_zero(np.abs(x).max(axis=-1, keepdims=True) / x.dtype.type(127))

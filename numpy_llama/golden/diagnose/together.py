@@ -1,0 +1,131 @@
+"""Several choices at once, or a mistake and choices: what each alone leaves too much of.
+
+Two choices of one program may hide each other: activations in int8 are rounded another way where
+the weights are, so that neither alone comes near. Those are tried together; of the others, one has
+to be seen first.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from ..faults import CHOICES, Choice, Fault
+from ..faults.choices import go_together
+from ..replay.metrics import DIVERGENT
+from .choices import PART, best_of, leaves, named_by, possible, screened
+from .search import CLOSER, Search, Trial, by_residual
+
+FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
+HALF = 0.2  # the cosine with the error of what weights change, if they are half of the explanation
+
+
+def kind(fault: Fault) -> str:
+    """What a choice is about: "kv", "weights", …; only one of a kind can be made."""
+    return fault.id.partition("-")[0] if fault.id in CHOICES else fault.id
+
+
+def on_top(
+    search: Search, first: Trial, of: Iterable[Choice], each_way: bool = False
+) -> list[Trial]:
+    """A quick look at each choice of another kind than those of a trial, beside these."""
+    kinds = {kind(fault) for fault in first.faults}
+    others = possible(search, (c for c in of if kind(c) not in kinds))
+    ways = [way for c in others for way in (c.each_way if each_way and not c.stored else [c])]
+    return screened(search.in_one_call(), ways, first)
+
+
+def promising(trials: list[Trial], base: Trial, share: float) -> list[Trial]:
+    """Those that may be a part of the explanation: they leave less, or reach further."""
+    near = [
+        trial
+        for trial in trials
+        if (trial.reach > base.reach or (trial.whole and leaves(trial, base, share)))
+        and trial.residual > DIVERGENT  # else there is nothing for another to explain
+        and not trial.faults[0].harmless
+    ]
+    near.sort(key=lambda t: (-t.reach, t.residual))
+    best: dict[frozenset[str], Trial] = {}  # each in its best way
+    for trial in near:
+        best.setdefault(frozenset(fault.id for fault in trial.faults), trial)
+    return list(best.values())[:FIRST]
+
+
+def of_one_program(
+    search: Search, base: Trial, chosen: Sequence[Trial], of: Sequence[Choice]
+) -> tuple[list[Trial], list[Trial]]:
+    """Weights of which something is seen, each with the activations that go with them."""
+    tried: list[Trial] = []
+    found: list[Trial] = []
+    weights = [t for t in chosen if t.along >= HALF and len(t.faults) == 1 and t.faults[0].stored]
+    for first in weights:
+        fed = possible(search, (c for c in of if go_together(first.faults[0].id, c.id)))
+        ways = [way for choice in fed for way in choice.each_way]
+        trials = screened(search.in_one_call(), ways, first)
+        tried += trials
+        found += best_of(search, trials, base, first)
+    return found, tried
+
+
+def three(
+    search: Search, base: Trial, tried: Sequence[Trial], of: Sequence[Choice]
+) -> tuple[list[Trial], list[Trial]]:
+    """A third choice with two of which something is seen, if two of the three go together."""
+    more: list[Trial] = []
+    found: list[Trial] = []
+    pairs = [trial for trial in tried if all(fault.id in CHOICES for fault in trial.faults)]
+    for pair in promising(pairs, base, PART):
+        ids = [fault.id for fault in pair.faults]
+        third = [c for c in of if go_together(*ids, c.id)]
+        trials = on_top(search, pair, third, each_way=True)
+        more += trials
+        found += best_of(search, trials, base, pair)
+    return found, more
+
+
+def once_each(found: Iterable[Trial]) -> list[Trial]:
+    """The best of each set of names, whose order is that of the list, whatever was tried first."""
+    order = {id: i for i, id in enumerate(CHOICES)}
+    best: dict[tuple[str, ...], Trial] = {}
+    for trial in sorted(found, key=by_residual):
+        faults = tuple(sorted(trial.faults, key=lambda fault: order.get(fault.id, -1)))
+        trial = dataclasses.replace(trial, faults=faults)
+        best.setdefault(tuple(fault.id for fault in faults), trial)
+    return list(best.values())
+
+
+def with_another(
+    search: Search,
+    base: Trial,
+    chosen: list[Trial],
+    mistakes: list[Trial],
+    of: Iterable[Choice] = CHOICES.values(),
+) -> tuple[list[Trial], list[Trial]]:
+    """Two choices, or a mistake and a choice, of which each alone leaves much; or three choices."""
+    whole = sorted((trial for trial in chosen if trial.whole), key=by_residual, reverse=True)
+    alone = {trial.faults[0].id: trial for trial in whole}  # in its best way
+    of = list(of)
+    found, tried = of_one_program(search, base, whole, of)
+    for first in (*promising(chosen, base, PART), *promising(mistakes, base, CLOSER)):
+        trials = on_top(search, first, of)
+        tried += trials
+        for pair in best_of(search, trials, base, first):
+            second = alone.get(pair.faults[-1].id)
+            if second is None or named_by(search, pair, base, second):
+                found.append(pair)
+    if not found:
+        found, more = three(search, base, tried, of)
+        tried += more
+    return once_each(found), tried
+
+
+def declared(
+    search: Search, base: Trial, allowed: Sequence[str]
+) -> tuple[list[Trial], list[Trial]]:
+    """The choices that were declared, one or two at once: those that explain, and all tried."""
+    choices = possible(search, (CHOICES[id] for id in dict.fromkeys(allowed)))
+    ways = [way for choice in choices for way in choice.each_way]
+    trials = screened(search, ways, base)
+    found = best_of(search, trials, base)
+    if found or len(choices) < 2:
+        return found, trials
+    found, more = with_another(search, base, trials, [], choices)
+    return found, [*trials, *more]
