@@ -261,6 +261,22 @@ def test_three_choices_of_which_two_go_together_are_all_named(three: tuple[str, 
     assert judged(*three, allow=three).summary == "passed"
 
 
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("name", ["large-norms", "tiny-norms"])
+def test_a_part_of_what_was_chosen_is_not_called_all(name: str, cached: bool) -> None:
+    """llama.cpp with a file in BF16. Where one rounding decides much, it may look like less."""
+    case = next(case for case in CASES if case.name == name)
+    tensors = case.tensors()
+    model = Llama(case.config, weights_of(case.config, tensors))
+    bundle = record(model, case.tokens, case.decode, case.chunk, ["logits"], detect=False)
+    kept = {n: bfloat16(t) if t.ndim == 2 else t for n, t in tensors.items()}
+    parts = Parts(fed=bfloat16, attend=flash_in_half if cached else None)
+    right = logits_of(case.config, kept, bundle.schedule.tokens, parts)
+    report = check(bundle, Candidate({"logits": right}, "float32"), model=model)
+    both = {"weights-bfloat16", "activations-bfloat16"} | ({"kv-float16"} if cached else set())
+    assert set(report.chosen) in (set(), both), as_text(report)
+
+
 def test_a_declared_choice_passes_where_no_mistake_is_looked_for() -> None:
     """Then nothing else is tried; and what was not declared is wrong, as far as one can see."""
     assert judged("kv-float16", allow=("kv-float16",), name_mistakes=False).summary == "passed"

@@ -16,7 +16,7 @@ from ..replay.metrics import DIVERGENT, Cell, row_errors
 from ..replay.replay import Taps
 from ..replay.schedule import Schedule
 from ..replay.variants import variants
-from .search import Search, Trial
+from .search import CLOSER, Search, Trial
 
 ALIKE = 2.0  # times its own noise; a sample of it is rarely so much larger than the largest of four
 CLEAR = 30.0  # floors; where the error is larger, noise does not look like a choice
@@ -40,7 +40,7 @@ def hopeful(search: Search, trial: Trial) -> bool:
 
 def own_noise(search: Search, trial: Trial, exact: Taps) -> dict[Cell, float]:
     """How far equally right ways to compute a model with these choices are off it, at most."""
-    noise = dict(trial.floors)
+    noise = dict.fromkeys(trial.errors, 0.0)
     computed = [fault for fault in trial.faults if not fault.stored]
     for variant in variants(with_stored(search.model, trial.faults), search.dtype):
         off = search.evidence.floors(search.play_on(variant, computed), exact)
@@ -83,4 +83,10 @@ def within_noise(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bo
     if any(left_of_rows(search, exact, without) > NEARLY for without in (base, *parts)):
         return False
     noise = own_noise(search, trial, exact)
-    return all(error <= ALIKE * noise[cell] for cell, error in trial.errors.items())
+
+    def enough(cell: Cell) -> float:
+        """What one rounding the other way makes will do too, as far as that is not most of all."""
+        once = min(ALIKE * trial.floors[cell], CLOSER * base.errors[cell])
+        return max(ALIKE * noise[cell], once)
+
+    return all(error <= enough(cell) for cell, error in trial.errors.items())
