@@ -21,6 +21,7 @@ from .completion import Completion, Options
 from .generation import check_context, check_finite, generate
 from .loading.layout import for_texts
 from .loading.open import Say, open_llama, warn
+from .loading.wavefront import in_parts
 from .model import Llama
 from .sampling import log_probabilities
 from .store.find import find_model
@@ -67,11 +68,13 @@ class TextModel:
 
     @cached_property
     def decoding(self) -> Llama:
-        """The model as texts are made with: its weights may be laid out otherwise, see layout.py.
-
-        `logits` and `logprobs`, which read them once, take them as they are.
-        """
+        """The model as texts are made with, its weights laid out otherwise: see layout.py."""
         return for_texts(self.llama)
+
+    @cached_property
+    def reading(self) -> Llama:
+        """The model as `logits` and `logprobs` read with, a text in parts: see wavefront.py."""
+        return in_parts(self.llama)
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """The ids of a text, BOS first where the model's files ask for it.
@@ -175,7 +178,7 @@ class TextModel:
         """
         ids = self.ids_of(prompt)
         self.limit(ids, context)
-        rows = to_host(self.llama.forward(ids, last_only=last_only))
+        rows = to_host(self.reading.forward(ids, last_only=last_only))
         check_finite(self.llama, ids, rows)
         return rows
 
@@ -192,7 +195,7 @@ class TextModel:
         found = [np.empty(0)]
         for start in range(0, len(ids) - 1, ROWS):
             fed = ids[start : min(start + ROWS, len(ids) - 1)]
-            rows = to_host(self.llama.forward(fed, cache))
+            rows = to_host(self.reading.forward(fed, cache))
             check_finite(self.llama, ids, rows)
             found.append(log_probabilities(rows, ids[start + 1 : start + 1 + len(fed)]))
         return np.concatenate(found)

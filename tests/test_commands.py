@@ -502,7 +502,8 @@ def test_threads_are_set_before_numpy_is_imported():
         (["generate", "--threads", "2"], 1000, {}, "1", 2),
         (["generate"], 0, {}, "None", 1),
         (["generate", "--dtype", "float64"], 17 << 20, {}, "None", 1),
-        (["logits"], 17 << 20, {}, "None", 1),
+        (["logits"], 17 << 20, {}, "1", cores()),
+        (["trace"], 17 << 20, {}, "None", 1),
     ],
 )
 def test_texts_have_threads_of_our_own_and_a_small_model_one(

@@ -12,8 +12,9 @@ from numpy_llama.loading import layout
 from numpy_llama.loading.layout import for_texts
 from numpy_llama.loading.parallel import pool
 from numpy_llama.loading.threads import OWN
-from numpy_llama.loading.wavefront import LEAST, ends, read_in_parts
+from numpy_llama.loading.wavefront import LEAST, ends, in_parts, read_in_parts
 from numpy_llama.taps import Tap, no_tap
+from numpy_llama.text import TextModel
 from tests.models import ROPES, random_model, random_tokens, tiny_config
 
 SHAPES = [{}, {"n_kv_heads": 1}, {"attention_bias": True}, {"rope_scaling": ROPES["yarn"]}]
@@ -90,6 +91,34 @@ def test_without_another_thread_the_bits_are_the_same(monkeypatch):
     monkeypatch.setattr(pool(os.getpid()), "submit", submit)
     got = read_in_parts(m, m, ids, m.new_cache(24), False, 3)
     np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("last_only", [True, False])
+def test_logits_and_scores_are_read_in_parts(monkeypatch, last_only):
+    monkeypatch.setenv(OWN, "3")
+    seen = []
+
+    def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, tap: Tap = no_tap) -> np.ndarray:
+        seen.append(len(q))
+        return attend_blocked(q, k, v, tap)
+
+    exact = model()
+    text = TextModel(dataclasses.replace(exact, attention=attention), "nowhere", tokenizer=None)
+    ids = random_tokens(exact.config, 29)
+    got = text.logits(ids, last_only=last_only)
+    assert sum(seen) == 29 * exact.config.n_layers and max(seen) < 12
+    want = exact.forward(ids, last_only=last_only)
+    np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+    rows = exact.forward(ids)
+    logs = rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True))
+    each = [logs[i, ids[i + 1]] for i in range(28)]
+    np.testing.assert_allclose(text.logprobs(ids), each, rtol=1e-11, atol=1e-12)
+
+
+def test_a_streamed_model_is_read_once():
+    streamed = model()
+    object.__setattr__(streamed.weights, "layers", list(streamed.weights.layers))
+    assert in_parts(streamed) is streamed
 
 
 @pytest.mark.parametrize("threads", [2, 3])

@@ -21,7 +21,7 @@ from ..taps import Tap, no_tap
 from ..tokens import Tokens, check_tokens
 from .one_token import Block, Columns, FeedForward, OneToken
 from .threads import own_threads
-from .wavefront import LEAST, read_in_parts
+from .wavefront import InParts
 
 MOST = 2 << 30  # bytes of a model whose copy is soon made, and fits beside its file
 THREADS = 8  # that share a token: more take longer to wake than they save
@@ -120,7 +120,7 @@ class Later:
 
 
 @dataclass(frozen=True, repr=False)
-class ForTexts(Llama):
+class ForTexts(InParts):
     """A model that reads a prompt with its weights as they are, and decodes with the copy.
 
     So the first token does not wait for it, and a text of one token never makes it. Who looks at
@@ -137,17 +137,10 @@ class ForTexts(Llama):
         last_only: bool = False,
     ) -> Array:
         """As Llama's."""
-        if self.later is None or cache is None or tap is not no_tap:
+        if len(tokens) != 1 or self.later is None or cache is None or tap is not no_tap:
             return super().forward(tokens, cache, tap=tap, last_only=last_only)
-        ids = check_tokens(tokens, self.config)
-        cache.check_room(len(ids))
-        if len(ids) == 1:
-            return self.later.model.forward(ids[0], cache)
-        parts = min(own_threads(), len(ids) // LEAST)
-        if parts < 2 or self.config.rope_scaling.type == "dynamic":  # whose angles know the length
-            return super().forward(ids, cache, last_only=last_only)
-        model = Llama(self.config, self.weights, self.attention)
-        return read_in_parts(model, self.later.stored, ids, cache, last_only, parts)
+        (token,) = check_tokens(tokens, self.config)
+        return self.later.model.forward(token, cache)
 
 
 def for_texts(model: Llama) -> Llama:
@@ -165,4 +158,4 @@ def for_texts(model: Llama) -> Llama:
     arrays = (array for layer in weights.layers for array in vars(layer).values())
     size = sum(array.nbytes for array in arrays if array is not None)
     layout = Layout(size <= MOST, min(own_threads(), THREADS))
-    return ForTexts(model.config, weights, model.attention, Later(model, layout))
+    return ForTexts(model.config, weights, model.attention, model, Later(model, layout))

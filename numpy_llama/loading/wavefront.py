@@ -20,8 +20,10 @@ import numpy as np
 from ..backend import Array
 from ..kv_cache import KVCache, LayerCache
 from ..model import Llama
-from ..taps import Tap
+from ..taps import Tap, no_tap
+from ..tokens import Tokens, check_tokens
 from .parallel import in_parallel
+from .threads import own_threads
 
 LEAST = 4  # tokens of a part: each reads all weights
 
@@ -91,6 +93,46 @@ def ends(model: Llama, start: int, L: int, parts: int) -> list[int]:
 
     shares = (cost(L) * i / parts for i in range(1, parts))
     return [round(math.sqrt(flat**2 + 2 * share) - flat) for share in shares] + [L]
+
+
+@dataclass(frozen=True, repr=False)
+class InParts(Llama):
+    """A model that reads a prompt in as many parts as there are threads of our own.
+
+    Who looks at the taps sees it in one. So does a dynamic RoPE, whose angles know the length.
+    """
+
+    blocks: Llama | None = None  # of the parts before the last, which alone is watched
+
+    def forward(
+        self,
+        tokens: Tokens,
+        cache: KVCache | None = None,
+        tap: Tap = no_tap,
+        last_only: bool = False,
+    ) -> Array:
+        """As Llama's, but for rounding."""
+        parts = min(own_threads(), len(tokens) // LEAST)
+        whole = self.blocks is None or self.config.rope_scaling.type == "dynamic"
+        if parts < 2 or whole or tap is not no_tap:
+            return super().forward(tokens, cache, tap=tap, last_only=last_only)
+        assert self.blocks is not None
+        ids = check_tokens(tokens, self.config)
+        cache = self.new_cache(len(ids)) if cache is None else cache
+        cache.check_room(len(ids))
+        last = Llama(self.config, self.weights, self.attention)
+        return read_in_parts(last, self.blocks, ids, cache, last_only, parts)
+
+
+def in_parts(model: Llama) -> Llama:
+    """The model to read prompts with; itself, where it is streamed or not on the host.
+
+    A stream would be read by each part.
+    """
+    resident = isinstance(model.weights.layers, tuple)
+    if type(model) is not Llama or not resident or type(model.weights.lm_head) is not np.ndarray:
+        return model
+    return InParts(model.config, model.weights, model.attention, model)
 
 
 def read_in_parts(

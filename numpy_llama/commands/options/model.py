@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...text import TextModel
 
 
-OF_TEXTS = ("generate", "chat")  # the commands that make texts
+OF_TEXTS = ("generate", "chat", "logits", "score")  # the commands that make or read texts
 
 
 def check_positions(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
