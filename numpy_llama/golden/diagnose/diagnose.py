@@ -12,7 +12,7 @@ from ..compare.verdict import Diagnosis, Isolated, Report
 from ..progress import Progress, no_progress
 from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT
-from . import choices, together
+from . import choices
 from .evidence import gather
 from .isolate import isolate
 from .localise import FEW, explaining_places
@@ -139,7 +139,7 @@ def search_for_faults(
     Choices come where they cost least: those that were declared first, those of weights last.
     """
     stage = clues.stage
-    chosen, looked_at = together.declared(search, base, allowed)
+    chosen, looked_at = choices.declared(search, base, allowed)
     tried = len(looked_at)
     if not name_mistakes:
         return named(chosen, [], stage, tried) if chosen else unexplained([], stage, tried)
@@ -191,7 +191,7 @@ def search_further(
     tried += len(local)
     if found:
         return named(found, [*singles, *local], stage, tried)
-    found, both = together.with_another(search, base, [*looked_at, *more], singles)
+    found, both = choices.with_another(search, base, [*looked_at, *more], singles)
     tried += len(both)
     if found:
         return named(found, [*singles, *both], stage, tried)

@@ -8,11 +8,11 @@ to be seen first.
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from ..faults import CHOICES, Choice, Fault
-from ..faults.choices import go_together
-from ..replay.metrics import DIVERGENT
-from .choices import PART, best_of, leaves, named_by, possible, screened
-from .search import CLOSER, Search, Trial, by_residual
+from ...faults import CHOICES, Choice, Fault
+from ...faults.choices import go_together
+from ...replay.metrics import DIVERGENT
+from ..search import CLOSER, Search, Trial, by_residual
+from .alone import PART, best_of, leaves, named_by, possible, screened
 
 FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
 HALF = 0.2  # the cosine with the error of what weights change, if they are half of the explanation

@@ -9,10 +9,10 @@ is not smaller than that, or that does not look like it.
 import math
 from collections.abc import Iterable, Sequence
 
-from ..faults import CHOICES, Choice
-from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell
+from ...faults import CHOICES, Choice
+from ...replay.metrics import DIVERGENT, SUSPICIOUS, Cell
+from ..search import CLOSER, Search, Trial, by_residual
 from .noisy import CLEAR, hopeful, within_noise
-from .search import CLOSER, Search, Trial, by_residual
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much

@@ -1,0 +1,6 @@
+"""Which choices explain a candidate: one alone, several together, and what their noise hides."""
+
+from .alone import decisive, quick, thorough
+from .together import declared, with_another
+
+__all__ = ["declared", "decisive", "quick", "thorough", "with_another"]
