@@ -19,31 +19,8 @@ from ..replay.metrics import DIVERGENT, Cell, row_errors, smoothed
 from ..replay.precision import UNIT_ROUNDOFF
 from ..replay.replay import StopRun
 from ..replay.variants import variants
-from .runs import BY_STEP, Beginning, Runs
-from .trial import (
-    CLOSER,
-    Trial,
-    by_residual,
-    closer,
-    cosine,
-    explains,
-    indistinguishable,
-    one_rounding,
-)
-
-# What was here once, and is still asked for here.
-__all__ = [
-    "BY_STEP",
-    "CLOSER",
-    "Search",
-    "Trial",
-    "by_residual",
-    "closer",
-    "cosine",
-    "explains",
-    "indistinguishable",
-    "one_rounding",
-]
+from .runs import Beginning, Runs
+from .trial import CLOSER, Trial, by_residual, closer, cosine, one_rounding, times
 
 REFINED = 6  # of those that come close to it, and of those that explain most of its beginning
 HOPELESS = 100.0  # floors; a fault's own noise may be larger than the correct model's, but less so
@@ -60,7 +37,7 @@ class Search(Runs):
         than `share` of what it is from `base`, which these faults are to explain.
         """
         seen: list[str] = []
-        along = [0.0]
+        along = [(0.0, 0.0)]
         shows: set[int] = set()
         hopeless: dict[Cell, float] = {}
         # With all rows in one call, logits alone come at its end: nothing is saved by stopping.
@@ -71,7 +48,8 @@ class Search(Runs):
             if name == "logits":
                 before = base.logits[start]
                 off = self.evidence.values[name][start : start + len(array)] - before
-                along.append(cosine(off, array - before))
+                moved = array - before
+                along.append((cosine(off, moved), times(off, moved)))
                 ratios = row_errors(name, array, before) / self.floors[cell]
                 shows.update(start + i for i in np.flatnonzero(ratios > DIVERGENT).tolist())
             if not to_the_end:
@@ -88,7 +66,9 @@ class Search(Runs):
         else:
             reach = self.evidence.reach(taps, self.floors, HOPELESS, dict.fromkeys(seen))
             trial = Trial(faults, self.evidence.errors(taps), self.floors, reach)
-        return dataclasses.replace(trial, along=max(along), shows=frozenset(shows))
+        how_far, how_often = max(along)
+        shown = frozenset(shows)
+        return dataclasses.replace(trial, along=how_far, times=how_often, shows=shown)
 
     def refine(self, faults: tuple[Fault, ...]) -> Trial:
         """An exact look: in units of the noise that a model with these faults has itself.
@@ -167,7 +147,7 @@ class Search(Runs):
         chosen = {id(trial): trial for trial in (*best[:REFINED], *furthest[:REFINED])}
         looks = self.together([partial(self.refine, t.faults) for t in chosen.values()])
         refined = [
-            dataclasses.replace(look, along=t.along, shows=t.shows)
+            dataclasses.replace(look, along=t.along, times=t.times, shows=t.shows)
             for t, look in zip(chosen.values(), looks, strict=True)
         ]
         rest = [trial for trial in trials if id(trial) not in chosen]

@@ -21,6 +21,13 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return abs(inner) / size if 0 < size < math.inf and math.isfinite(inner) else 0.0
 
 
+def times(a: np.ndarray, b: np.ndarray) -> float:
+    """How many times b is in a: 1 where a is b, and more that is unlike it; 0 if not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        inner, size = float(np.vdot(a, b)), float(np.vdot(b, b))
+    return inner / size if 0 < size < math.inf and math.isfinite(inner) else 0.0
+
+
 @dataclass(frozen=True)
 class Trial:
     """A set of faults, and how far the candidate is from a model with them, tap by tap.
@@ -35,6 +42,7 @@ class Trial:
     reach: int
     whole: bool = True  # compared on all that was given: the run was not ended early
     along: float = 0.0  # how far it moves the logits where the candidate's are: a cosine
+    times: float = 0.0  # how many times as far: about 1, if it is a part of what explains it
     shows: frozenset[int] = frozenset()  # rows of the logits in which its own run is seen
     noise: Mapping[Cell, float] = field(default_factory=dict)  # its own, as measured in the second
 

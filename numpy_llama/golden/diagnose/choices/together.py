@@ -11,11 +11,14 @@ from collections.abc import Iterable, Sequence
 from ...faults import CHOICES, Choice, Fault
 from ...faults.choices import go_together
 from ...replay.metrics import DIVERGENT
-from ..search import CLOSER, Search, Trial, by_residual
+from ..search import Search
+from ..trial import CLOSER, Trial, by_residual
 from .alone import PART, best_of, leaves, named_by, possible, screened
 
 FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
-HALF = 0.2  # the cosine with the error of what weights change, if they are half of the explanation
+# Of what weights change, if they are a part of the explanation: its cosine with the error, how many
+# times it is in it, and how many formats are as like it as that.
+HALF, ONCE, LIKE = 0.2, (0.5, 2.0), 4
 
 
 def kind(fault: Fault) -> str:
@@ -49,14 +52,21 @@ def promising(trials: list[Trial], base: Trial, share: float) -> list[Trial]:
     return list(best.values())[:FIRST]
 
 
+def is_part(trial: Trial) -> bool:
+    """Whether what it changes is seen in the error, about once."""
+    least, most = ONCE
+    return trial.along >= HALF and least <= trial.times <= most
+
+
 def of_one_program(
     search: Search, base: Trial, chosen: Sequence[Trial], of: Sequence[Choice]
 ) -> tuple[list[Trial], list[Trial]]:
     """Weights of which something is seen, each with the activations that go with them."""
     tried: list[Trial] = []
     found: list[Trial] = []
-    weights = [t for t in chosen if t.along >= HALF and len(t.faults) == 1 and t.faults[0].stored]
-    for first in weights:
+    weights = [t for t in chosen if len(t.faults) == 1 and t.faults[0].stored and is_part(t)]
+    weights.sort(key=lambda trial: trial.along, reverse=True)
+    for first in weights[:LIKE]:
         fed = possible(search, (c for c in of if go_together(first.faults[0].id, c.id)))
         ways = [way for choice in fed for way in choice.each_way]
         trials = screened(search.in_one_call(), ways, first)
