@@ -70,6 +70,7 @@ bench: .venv/run model ## speed and memory against the bare matrix products, in 
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.judge
 	$(BIN)/python -m benchmarks.many
+	$(BIN)/python -m benchmarks.busy
 
 bench-peers: .venv/peers model ## beside llama.cpp and transformers in float32, in one process
 	$(BIN)/python -m benchmarks.peers

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else os.cpu_count() or 1
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
-os.environ["LLAMA_NP_THREADS"] = str(THREADS)  # our own, as `generate` has them
+os.environ["OPENBLAS_NUM_THREADS"] = str(THREADS)  # before NumPy is imported
+os.environ["OPENBLAS_THREAD_TIMEOUT"] = "16"  # as `generate` has it
 
 from numpy_llama import load, load_model  # noqa: E402
 from numpy_llama.formats.gguf.write import write  # noqa: E402

@@ -84,11 +84,8 @@ def decode_speed(model: Llama, tokens: int = DECODED) -> tuple[float, float, flo
     layout = texts.later.model
     cache = texts.new_cache(CACHED + tokens)
     texts.forward(list(range(CACHED)), cache)
-    columns = []
-    for block in layout.blocks:
-        columns += [block.qkv, block.out]
-        columns += [layer for part in block.ffn for layer in (part.gate_up, part.down)]
-    matrices = [A for layer in (*columns, *layout.head) for A in layer.matrices]
+    layers = [each for b in layout.blocks for each in (b.qkv, b.out, b.gate_up, b.down)]
+    matrices = [layer.A for layer in (*layers, layout.head)]
     inputs = {len(A): np.ones(len(A), np.float32) for A in matrices}
 
     def bare() -> None:

@@ -9,7 +9,8 @@ from numpy_llama.attention import attend, attend_blocked
 from numpy_llama.config import RopeScaling
 from numpy_llama.errors import InputError
 from numpy_llama.generation import generate
-from numpy_llama.loading.layout import ForTexts, Layout, for_texts, side_by_side
+from numpy_llama.loading import layout
+from numpy_llama.loading.layout import ForTexts, for_texts, joined, side_by_side
 from numpy_llama.loading.one_token import attend_one
 from numpy_llama.model import Llama
 from numpy_llama.text import TextModel
@@ -37,19 +38,8 @@ def test_the_values_stay_and_the_longer_axis_is_contiguous(shapes):
 def test_biases_are_those_of_the_layers_that_have_one():
     w, b = np.ones((2, 3), np.float32), np.array([1, 2], np.float32)
     x = np.array([1, 1, 1], np.float32)
-    for copied in (True, False):
-        layout = Layout(copied, parts=1)
-        np.testing.assert_array_equal(layout.joined((w, b), (w, None))(x), [4, 5, 3, 3])
-        assert layout.joined((w, None), (w, None)).b is None
-
-
-@pytest.mark.parametrize("parts", [1, 2, 3, 8])
-@pytest.mark.parametrize("size", [5, 16, 31, 32, 40, 61, 1536, 49152])
-def test_parts_are_all_of_the_features_and_none_is_empty(size, parts):
-    slices = Layout(copied=True, parts=parts).slices(size)
-    assert [i for part in slices for i in range(size)[part]] == list(range(size))
-    assert len(slices) == max(min(parts, size // 16), 1)
-    assert all(part.start % 16 == 0 and part.stop > part.start for part in slices)
+    np.testing.assert_array_equal(joined((w, b), (w, None))(x), [4, 5, 3, 3])
+    assert joined((w, None), (w, None)).b is None
 
 
 SHAPES = [
@@ -141,10 +131,8 @@ def test_a_prompt_is_read_to_the_bit_as_without_and_makes_no_copy():
     copy = texts.later.model
     assert copy.tok_embeddings is stored.weights.tok_embeddings
     for block, own in zip(copy.blocks, stored.weights.layers, strict=True):
-        (ffn,) = block.ffn
-        assert ffn.gate_up.matrices[0].flags.c_contiguous
-        # Its longer axis is contiguous already.
-        assert np.shares_memory(ffn.down.matrices[0], own.w_down)
+        assert block.gate_up.A.flags.c_contiguous
+        assert block.down.A.base is own.w_down  # whose longer axis is contiguous already
 
 
 def test_a_text_is_the_same_each_time():
@@ -152,7 +140,7 @@ def test_a_text_is_the_same_each_time():
     assert runs[0] == runs[1] == list(generate(model(np.float64), [5, 6, 7], 20))
 
 
-def test_what_would_not_pay_stays():
+def test_what_would_not_pay_stays(monkeypatch):
     reference = model(np.float64)
     assert for_texts(reference) is reference
 
@@ -166,6 +154,9 @@ def test_what_would_not_pay_stays():
     streamed = model()
     object.__setattr__(streamed.weights, "layers", list(streamed.weights.layers))
     assert for_texts(streamed) is streamed
+    monkeypatch.setattr(layout, "MOST", 1000)
+    large = model()
+    assert for_texts(large) is large
 
 
 def test_a_text_model_decodes_with_it_and_scores_without():

@@ -7,7 +7,7 @@ done in place. model.py is the textbook, and tests hold the two against each oth
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ import numpy as np
 from ..config import LlamaConfig
 from ..kv_cache import KVCache
 from ..rope_scaling import frequencies
-from .parallel import in_parallel
 
 Vector = np.ndarray
 
@@ -24,13 +23,12 @@ Vector = np.ndarray
 class Columns:
     """One or more linear layers of the same input, as one: x A + b."""
 
-    matrices: tuple[np.ndarray, ...]  # A, or its parts, each (in, out)
+    A: np.ndarray  # (in, out), the outputs of one layer after those of the other
     b: Vector | None  # (out,)
 
     def __call__(self, x: Vector) -> Vector:
         """A new array: (in,) to (out,)."""
-        products = [x @ A for A in self.matrices]
-        y: Vector = np.concatenate(products) if len(products) > 1 else products[0]
+        y: Vector = x @ self.A
         if self.b is not None:
             y += self.b
         return y
@@ -44,21 +42,8 @@ class Block:
     qkv: Columns  # to (H·hd + K·hd + K·hd)
     out: Columns
     ffn_norm: Vector
-    ffn: tuple["FeedForward", ...]
-
-
-@dataclass(frozen=True)
-class FeedForward:
-    """A part of the hidden features of a block's feed-forward network: what it adds to their sum.
-
-    Each is for a thread of its own, which sees nothing of the others.
-    """
-
-    gate_up: Columns  # to those of the gate, then those of up
+    gate_up: Columns  # to (F + F)
     down: Columns
-
-    def __call__(self, x: Vector) -> Vector:
-        return self.down(swiglu(self.gate_up(x)))
 
 
 def norm(x: Vector, gain: Vector, eps: float) -> Vector:
@@ -101,11 +86,6 @@ def swiglu(both: Vector) -> Vector:
     return gate
 
 
-def each_of(parts: Sequence[Callable[[Vector], Vector]], x: Vector) -> list[Vector]:
-    """What each part makes of a vector, all at once."""
-    return in_parallel(lambda i: parts[i](x), len(parts))
-
-
 @dataclass(frozen=True)
 class OneToken:
     """A model in float32, for one token after the other."""
@@ -114,7 +94,7 @@ class OneToken:
     tok_embeddings: np.ndarray  # (V, D)
     blocks: Sequence[Block]
     final_norm: Vector
-    head: tuple[Columns, ...]  # each of a part of the vocabulary
+    head: Columns
 
     def forward(self, token: int, cache: KVCache) -> np.ndarray:
         """The logits of the token after this one, which follows what `cache` holds: (1, V)."""
@@ -130,7 +110,6 @@ class OneToken:
                 pairs *= turn
                 keys, values = seen.write(heads[:, H:turned], heads[:, turned:])
                 x += block.out(attend_one(heads[0, :H], keys, values))
-                for added in each_of(block.ffn, norm(x, block.ffn_norm, eps)):
-                    x += added
+                x += block.down(swiglu(block.gate_up(norm(x, block.ffn_norm, eps))))
         cache.advance(1)
-        return np.concatenate(each_of(self.head, norm(x, self.final_norm, eps)))[None]
+        return self.head(norm(x, self.final_norm, eps))[None]

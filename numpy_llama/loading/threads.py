@@ -58,12 +58,13 @@ def of_16_bits(model: Path) -> bool:
     return False
 
 
-def suit(model: Path, texts: bool = False) -> None:
+def suit(model: Path, reads: bool = False) -> None:
     """Threads for a model, where NumPy is not there yet: one for a small one.
 
     Those of a model of 16-bit floats that will be streamed are our own: so matrices are expanded by
-    all of them, where the BLAS would only multiply by all. Likewise where `texts` are made with a
-    model that surely fits: see parallel.py.
+    all of them, where the BLAS would only multiply by all. Likewise where a model that
+    surely fits only `reads` a text: see wavefront.py. Texts are made by the BLAS's: to wake our own
+    takes as long as a small product.
     """
     if "numpy" in sys.modules:
         return
@@ -74,7 +75,7 @@ def suit(model: Path, texts: bool = False) -> None:
         set_threads(1)
     elif free is None:
         return
-    elif texts and fits(model, size, free):
+    elif reads and fits(model, size, free):
         share_by_ourselves()
     elif 2 * size > free and of_16_bits(model):  # which become 32
         share_by_ourselves()

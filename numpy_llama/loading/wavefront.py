@@ -26,6 +26,7 @@ from .parallel import in_parallel
 from .threads import own_threads
 
 LEAST = 4  # tokens of a part: each reads all weights
+EVEN = 16  # tokens that the BLAS multiplies at once: of long parts, a multiple of it is faster
 
 
 class Abandoned(Exception):
@@ -91,8 +92,10 @@ def ends(model: Llama, start: int, L: int, parts: int) -> list[int]:
     def cost(tokens: float) -> float:
         return flat * tokens + tokens**2 / 2
 
+    even = EVEN if L >= 4 * EVEN * parts else 1
     shares = (cost(L) * i / parts for i in range(1, parts))
-    return [round(math.sqrt(flat**2 + 2 * share) - flat) for share in shares] + [L]
+    borders = (math.sqrt(flat**2 + 2 * share) - flat for share in shares)
+    return [even * round(border / even) for border in borders] + [L]
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,8 +105,6 @@ class InParts(Llama):
     Who looks at the taps sees it in one. So does a dynamic RoPE, whose angles know the length.
     """
 
-    blocks: Llama | None = None  # of the parts before the last, which alone is watched
-
     def forward(
         self,
         tokens: Tokens,
@@ -112,16 +113,14 @@ class InParts(Llama):
         last_only: bool = False,
     ) -> Array:
         """As Llama's, but for rounding."""
-        parts = min(own_threads(), len(tokens) // LEAST)
-        whole = self.blocks is None or self.config.rope_scaling.type == "dynamic"
-        if parts < 2 or whole or tap is not no_tap:
-            return super().forward(tokens, cache, tap=tap, last_only=last_only)
-        assert self.blocks is not None
         ids = check_tokens(tokens, self.config)
+        parts = min(own_threads(), len(ids) // LEAST)
+        if parts < 2 or self.config.rope_scaling.type == "dynamic" or tap is not no_tap:
+            return super().forward(ids, cache, tap=tap, last_only=last_only)
         cache = self.new_cache(len(ids)) if cache is None else cache
         cache.check_room(len(ids))
-        last = Llama(self.config, self.weights, self.attention)
-        return read_in_parts(last, self.blocks, ids, cache, last_only, parts)
+        model = Llama(self.config, self.weights, self.attention)
+        return read_in_parts(model, ids, cache, last_only, parts)
 
 
 def in_parts(model: Llama) -> Llama:
@@ -132,22 +131,20 @@ def in_parts(model: Llama) -> Llama:
     resident = isinstance(model.weights.layers, tuple)
     if type(model) is not Llama or not resident or type(model.weights.lm_head) is not np.ndarray:
         return model
-    return InParts(model.config, model.weights, model.attention, model)
+    return InParts(model.config, model.weights, model.attention)
 
 
-def read_in_parts(
-    model: Llama, blocks: Llama, ids: Array, cache: KVCache, last_only: bool, parts: int
-) -> Array:
-    """What `model.forward` gives, but for rounding; `blocks` is the model of the earlier parts.
+def read_in_parts(model: Llama, ids: Array, cache: KVCache, last_only: bool, parts: int) -> Array:
+    """What `model.forward` gives, but for rounding.
 
     ids: (L,), checked. They follow what `cache` holds, and are written to it.
     """
-    start, borders = cache.length, ends(blocks, cache.length, len(ids), parts)
+    start, borders = cache.length, ends(model, cache.length, len(ids), parts)
     chunks = np.split(ids, borders[:-1])
     turns: list[Part] = []
     for chunk_start in (0, *borders[:-1]):
         turns.append(Part(cache, start + chunk_start, turns[-1] if turns else None))
-    headless = Headless(blocks.config, blocks.weights, blocks.attention)
+    headless = Headless(model.config, model.weights, model.attention)
 
     def read(i: int) -> Array:
         one = headless if last_only and i < parts - 1 else model

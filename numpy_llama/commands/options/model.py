@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...text import TextModel
 
 
-OF_TEXTS = ("generate", "chat", "logits", "score")  # the commands that make or read texts
+READING = ("logits", "score")  # the commands that read a text, and make none
 
 
 def check_positions(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
@@ -32,7 +32,7 @@ def suit_threads(ctx: click.Context, param: click.Parameter, value: str | None) 
 
     on_cpu = ctx.params.get("dtype") == "float32" and ctx.params.get("device") == "cpu"
     with contextlib.suppress(LlamaError, OSError):
-        suit(find_model(value), texts=on_cpu and ctx.info_name in OF_TEXTS)
+        suit(find_model(value), reads=on_cpu and ctx.info_name in READING)
     return value
 
 
