@@ -62,8 +62,8 @@ def suit(model: Path, reads: bool = False) -> None:
     """Threads for a model, where NumPy is not there yet: one for a small one.
 
     Those of a model of 16-bit floats that will be streamed are our own: so matrices are expanded by
-    all of them, where the BLAS would only multiply by all. Likewise where a model that
-    surely fits only `reads` a text: see wavefront.py. Texts are made by the BLAS's: to wake our own
+    all of them, where the BLAS would only multiply by all. Likewise where a model that surely fits
+    only `reads` a text: see wavefront.py. Texts are made by those of the BLAS: to wake one of ours
     takes as long as a small product.
     """
     if "numpy" in sys.modules:
@@ -75,21 +75,14 @@ def suit(model: Path, reads: bool = False) -> None:
         set_threads(1)
     elif free is None:
         return
-    elif reads and fits(model, size, free):
-        share_by_ourselves()
-    elif 2 * size > free and of_16_bits(model):  # which become 32
-        share_by_ourselves()
+    elif (reads and fits(model, size, free)) or (2 * size > free and of_16_bits(model)):
+        os.environ[OWN] = str(in_use())
+        set_threads(1)
 
 
 def fits(model: Path, size: int, free: int) -> bool:
-    """Whether a model is not streamed, whatever its values: GGUF's may have 4 bits of 32."""
+    """Whether a model is not streamed, whatever its values are: 4 bits in a GGUF, 16 in others."""
     return size > 0 and size * (8 if model.suffix == ".gguf" else 2) < free
-
-
-def share_by_ourselves() -> None:
-    """As many threads of our own as there would be of the BLAS."""
-    os.environ[OWN] = str(in_use())
-    set_threads(1)
 
 
 def own_threads() -> int:
