@@ -13,7 +13,7 @@ import pytest
 
 from numpy_llama.config import LlamaConfig
 from numpy_llama.golden import CATALOGUE, CHOICES, Candidate, Report, as_text, check
-from numpy_llama.golden.diagnose import noisy
+from numpy_llama.golden.diagnose.choices import noisy
 from numpy_llama.golden.diagnose.evidence import gather
 from numpy_llama.golden.diagnose.search import Search
 from numpy_llama.golden.diagnose.trial import Trial
