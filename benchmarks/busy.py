@@ -67,7 +67,7 @@ def beside(busy: bool) -> Iterator[None]:
 def measured(what: str) -> float:
     """In a process for itself."""
     command = [sys.executable, "-m", "benchmarks.busy", what]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return float(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
 def main() -> None:

@@ -1,15 +1,19 @@
 """Threads of our own: all is done once, in order where one waits for another, and ends."""
 
 import os
-import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from numpy_llama.loading import parallel
 from numpy_llama.loading.parallel import in_parallel, pool
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_results_come_in_order_and_the_first_is_this_thread_s():
@@ -44,20 +48,29 @@ def test_an_error_is_raised_when_all_have_ended(wrong: int):
     assert done == [1 - wrong]
 
 
+INTERRUPTED = """
+import os, signal, threading, time
+from numpy_llama.loading.parallel import in_parallel
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where it was ignored from the start
+done = []
+
+def work(i):
+    if i == 1:
+        time.sleep(0.5)
+        done.append(i)
+
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    in_parallel(work, 2)
+except KeyboardInterrupt:
+    print("interrupted", done)
+"""
+
+
 def test_ctrl_c_waits_for_who_still_writes():
     """Else what they write would meet what comes next."""
-    done = []
-
-    def work(i: int) -> None:
-        if i == 1:
-            time.sleep(0.3)
-            done.append(i)
-
-    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        in_parallel(work, 2)
-    assert done == [1]
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, cwd=ROOT)
+    assert done.stdout.split() == [b"interrupted", b"[1]"], done.stderr
 
 
 def test_where_the_system_gives_no_thread_one_does_all_in_order(monkeypatch):
