@@ -18,6 +18,7 @@ from numpy_llama.golden import Candidate, Report, as_text, check
 from numpy_llama.golden.record.bundle import Bundle
 from numpy_llama.golden.record.record import record
 from numpy_llama.golden.replay.precision import MEASURED
+from numpy_llama.loading.threads import cores
 from numpy_llama.loading.weights import load_model
 from numpy_llama.model import Llama
 from numpy_llama.store.find import DEFAULT_MODEL, local_models, models_dir
@@ -111,10 +112,10 @@ def hold(
 ) -> bool:
     """Assert that the choice is told, and passes where it is declared. Returns whether it shows."""
     candidate = Candidate(taps, dtype)
-    report = check(bundle, candidate, model=model)
+    report = check(bundle, candidate, model=model, jobs=cores())
     assert told(report, choice), as_text(report)
     if report.summary == "choice":
-        declared = check(bundle, candidate, model=model, allow=(choice,))
+        declared = check(bundle, candidate, model=model, allow=(choice,), jobs=cores())
         assert declared.summary == "passed", as_text(declared)
     return report.summary == "choice"
 
