@@ -98,6 +98,13 @@ def fits(choice: str, config: LlamaConfig) -> bool:
 CHOICES = ("kv-float16", "weights-int8-row", "weights-int8-group-32", "softmax-bfloat16")
 
 
+PROMPTS = (
+    "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) +",
+    "Dear Sir or Madam, I am writing to complain about the quality of the",
+    "Q: What is the largest planet of the solar system?\nA:",
+)
+
+
 def told(report: Report, choice: str) -> bool:
     """Whether a report says what it should of a program that makes this choice."""
     off = any((tap.ratio or 0.0) > 10 for tap in report.taps)
@@ -155,18 +162,17 @@ def test_a_choice_of_transformers_is_named_on_smollm2(choice: str) -> None:
 
 @pytest.mark.smollm2
 @pytest.mark.skipif(DEFAULT_MODEL not in local_models(), reason="`make model` gets the model")
-@pytest.mark.parametrize(
-    "text",
-    [
-        "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) +",
-        "Dear Sir or Madam, I am writing to complain about the quality of the",
-        "Q: What is the largest planet of the solar system?\nA:",
-    ],
-)
-def test_a_float16_cache_is_named_whatever_the_prompt(text: str) -> None:
-    """With some prompts its noise is as large as what it changes: two right runs differ so."""
+@pytest.mark.timeout(1200)
+def test_a_float16_cache_is_named_with_most_prompts_and_never_a_mistake() -> None:
+    """With some its noise is as large as what it changes: which, the last digits may decide."""
     config, tensors, _ = smollm2()
     loaded = load(DEFAULT_MODEL)
-    bundle = record(loaded.llama, loaded.encode(text), 4, taps=["logits"], detect=False)
-    taps = program("kv-float16", config, tensors, bundle, "float32")
-    assert hold(loaded.llama, bundle, {"logits": taps["logits"]}, "float32", "kv-float16")
+    named = 0
+    for text in PROMPTS:
+        bundle = record(loaded.llama, loaded.encode(text), 4, taps=["logits"], detect=False)
+        taps = program("kv-float16", config, tensors, bundle, "float32")
+        report = check(bundle, Candidate(taps, "float32"), model=loaded.llama, jobs=cores())
+        suspects = report.diagnosis.suspects if report.diagnosis else ()
+        named += told(report, "kv-float16")
+        assert all("kv-float16" in suspect.faults for suspect in suspects), as_text(report)
+    assert named >= 2

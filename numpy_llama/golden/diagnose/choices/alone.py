@@ -90,14 +90,14 @@ def screened(search: Search, choices: Sequence[Choice], first: Trial) -> list[Tr
 def refined(search: Search, trial: Trial) -> Trial:
     """An exact look at a trial whose choices are made in their best ways, the last first."""
     search = search.quickly(trial.faults)
-    steps = search.beginning(())
     for i in reversed(range(len(trial.faults))):
         before, fault, after = trial.faults[:i], trial.faults[i], trial.faults[i + 1 :]
         ways = CHOICES[fault.id].each_way if fault.id in CHOICES else []
         if len(ways) > 1:
+            steps = search.beginning(())
             sets = [(*before, way, *after) for way in ways]
-            looks = search.each(lambda every: search.screen(every, steps, share=math.inf), sets)
-            trial = min(looks, key=by_residual)
+            trials = [search.screen(every, steps, share=math.inf) for every in sets]
+            trial = min(trials, key=by_residual)
     return search.refine(trial.faults)
 
 
@@ -110,13 +110,9 @@ def best_of(search: Search, trials: Iterable[Trial], base: Trial, *parts: Trial)
         if trial.whole and (leaves(trial, least, SCREENED) or hopeful(search, trial))
     ]
     found: dict[tuple[str, ...], Trial] = {}
-    looked_at: set[tuple[str, ...]] = set()
     for trial in sorted(near, key=by_residual)[:NEAR]:
-        names = tuple(fault.id for fault in trial.faults)
-        if len(names) == 1 and names in looked_at:
-            continue  # the best of its ways was
-        looked_at.add(names)
         exact = refined(search, trial)
+        names = tuple(fault.id for fault in exact.faults)
         if names not in found and named_by(search, exact, base, *parts):
             found[names] = exact
     return list(found.values())
