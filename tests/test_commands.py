@@ -21,7 +21,7 @@ from numpy_llama.commands.terminal.errors import CannotJudge, one_sentence
 from numpy_llama.errors import InputError
 from numpy_llama.formats.convert import convert
 from numpy_llama.loading.one_token import OneToken
-from numpy_llama.loading.threads import OWN, cores
+from numpy_llama.loading.threads import OWN, SLEEP_SOON, cores
 from tests.models import random_tensors, tiny_config
 from tests.tiny import checkpoint_of, write_tiny_model
 
@@ -504,6 +504,7 @@ def test_threads_are_set_before_numpy_is_imported():
         (["logits"], 17 << 20, {}, "1", cores()),
         (["score", "--threads", "2"], 1000, {}, "1", 2),
         (["score", "--dtype", "float64"], 17 << 20, {}, "None", 1),
+        (["logits", "--stream"], 17 << 20, {}, "None", 1),
         (["trace"], 17 << 20, {}, "None", 1),
     ],
 )
@@ -520,7 +521,8 @@ def test_who_reads_has_threads_of_our_own_and_a_small_model_one(
         "except SystemExit: print(os.environ.get('OPENBLAS_NUM_THREADS'), own_threads(),\n"
         "    os.environ['OPENBLAS_THREAD_TIMEOUT'])\n"
     )
-    inherited = {k: v for k, v in os.environ.items() if k not in (*THREAD_VARIABLES, OWN)}
+    ours = *THREAD_VARIABLES, *SLEEP_SOON, OWN
+    inherited = {k: v for k, v in os.environ.items() if k not in ours}
     text = [] if "chat" in command else ["a"]
     done = subprocess.run(
         [sys.executable, "-c", code, *command, *text, "-m", tmp_path],

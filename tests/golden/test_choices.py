@@ -18,6 +18,8 @@ from numpy_llama.errors import InputError
 from numpy_llama.golden import CATALOGUE, CHOICES, Candidate, Report, as_text, check
 from numpy_llama.golden.compare.verdict import Diagnosis, Suspect
 from numpy_llama.golden.compare.verdict import Report as Verdict
+from numpy_llama.golden.diagnose.choices.together import is_part
+from numpy_llama.golden.diagnose.trial import Trial, cosine, times
 from numpy_llama.golden.faults.choices.flash import RunningInFloat16
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.junit import junit
@@ -422,3 +424,14 @@ def test_the_command_declares_choices(tmp_path: Path) -> None:
     assert result.exit_code == 0 and "1 of 1 passed" in result.stdout
     result = CliRunner().invoke(main, [*arguments, "--allow", "nothing"])
     assert result.exit_code == 2
+
+
+def test_a_part_of_an_explanation_is_in_the_error_about_once() -> None:
+    """What is in it many times, or hardly, is none: an error of another kind may be like it."""
+    rng = np.random.default_rng(0)
+    part, rest = rng.normal(size=(2, 5000))
+    for share, seen in ((1.0, True), (6.0, False), (0.1, False)):
+        error = share * part + rest
+        trial = Trial((), {}, {}, 0, along=cosine(error, part), times=times(error, part))
+        assert is_part(trial) is seen
+    assert times(part, np.zeros(5000)) == 0.0

@@ -15,7 +15,6 @@ from ..terminal.progress import Passing
 if TYPE_CHECKING:
     from ...text import TextModel
 
-
 READING = ("logits", "score")  # the commands that read a text, and make none
 
 
@@ -30,9 +29,10 @@ def suit_threads(ctx: click.Context, param: click.Parameter, value: str | None) 
     """Those that suit a model; what is wrong with it is said when it is opened."""
     from ...store.find import find_model
 
-    on_cpu = ctx.params.get("dtype") == "float32" and ctx.params.get("device") == "cpu"
+    asked = [ctx.params.get(name) for name in ("dtype", "device", "stream")]
+    resident = asked[:2] == ["float32", "cpu"] and asked[2] is not True
     with contextlib.suppress(LlamaError, OSError):
-        suit(find_model(value), reads=on_cpu and ctx.info_name in READING)
+        suit(find_model(value), reads=resident and ctx.info_name in READING)
     return value
 
 
@@ -65,6 +65,7 @@ device_option = click.option(
 stream_option = click.option(
     "--stream/--no-stream",
     default=None,
+    is_eager=True,
     help="Leave the weights in the file and expand each when it is used: slower, in less memory, "
     "with the same result but for rounding. Default: where they would not fit in free memory.",
 )

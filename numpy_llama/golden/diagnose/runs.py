@@ -152,7 +152,7 @@ class Runs:
         key = self.schedule.steps, faults
         if key in self.begun:
             return self.begun[key]
-        base = self.begun[key] = Beginning({}, {}, {})
+        base = Beginning({}, {}, {})
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             base.errors[name, start] = self.evidence.step_error(name, start, array)
@@ -160,6 +160,7 @@ class Runs:
                 base.logits[start] = array
 
         base.taps.update(self.play(faults, "float32", observe))
+        self.begun[key] = base  # whole: another thread may ask for it
         return base
 
     def taps_of(self, faults: tuple[Fault, ...], dtype: str) -> dict[str, np.ndarray]:

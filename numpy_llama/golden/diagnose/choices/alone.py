@@ -78,7 +78,7 @@ def possible(search: Search, choices: Iterable[Choice]) -> list[Choice]:
 
 
 def screened(search: Search, choices: Sequence[Choice], first: Trial) -> list[Trial]:
-    """A quick look at each choice on top of what a trial has, whose beginning is `steps`."""
+    """A quick look at each choice on top of what a trial has."""
     if not choices:
         return []
     begun = search.beginning(first.faults)
