@@ -21,7 +21,7 @@ os.environ["OPENBLAS_THREAD_TIMEOUT"] = "16"  # as `generate` has it
 from numpy_llama import load, load_model  # noqa: E402
 from numpy_llama.formats.gguf.write import write  # noqa: E402
 from numpy_llama.golden.record.fingerprint import named_arrays  # noqa: E402
-from numpy_llama.loading.layout import for_texts  # noqa: E402
+from numpy_llama.loading.fast.layout import for_texts  # noqa: E402
 from numpy_llama.loading.memory import keep_freed_memory  # noqa: E402
 from numpy_llama.store.find import DEFAULT_MODEL, find_model  # noqa: E402
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from numpy_llama import Llama, LlamaConfig, Weights, attend_blocked, load_model
 from numpy_llama.formats.checkpoint import layer_shapes
-from numpy_llama.loading.layout import ForTexts, for_texts
+from numpy_llama.loading.fast.layout import ForTexts, for_texts
 from numpy_llama.loading.memory import keep_freed_memory
 from numpy_llama.parameters import LayerWeights
 from numpy_llama.store.find import DEFAULT_MODEL, find_model

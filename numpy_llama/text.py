@@ -19,9 +19,9 @@ from .chat import answer_ends, encode_chat, open_template
 from .chat.messages import Message
 from .completion import Completion, Options
 from .generation import check_context, check_finite, generate
-from .loading.layout import for_texts
+from .loading.fast.layout import for_texts
+from .loading.fast.wavefront import in_parts
 from .loading.open import Say, open_llama, warn
-from .loading.wavefront import in_parts
 from .model import Llama
 from .sampling import log_probabilities
 from .store.find import find_model

@@ -20,7 +20,7 @@ from numpy_llama.commands import main
 from numpy_llama.commands.terminal.errors import CannotJudge, one_sentence
 from numpy_llama.errors import InputError
 from numpy_llama.formats.convert import convert
-from numpy_llama.loading.one_token import OneToken
+from numpy_llama.loading.fast.one_token import OneToken
 from numpy_llama.loading.threads import OWN, SLEEP_SOON, cores
 from tests.models import random_tensors, tiny_config
 from tests.tiny import checkpoint_of, write_tiny_model

@@ -9,9 +9,9 @@ from numpy_llama.attention import attend, attend_blocked
 from numpy_llama.config import RopeScaling
 from numpy_llama.errors import InputError
 from numpy_llama.generation import generate
-from numpy_llama.loading import layout
-from numpy_llama.loading.layout import ForTexts, for_texts, joined, side_by_side
-from numpy_llama.loading.one_token import attend_one
+from numpy_llama.loading.fast import layout
+from numpy_llama.loading.fast.layout import ForTexts, for_texts, joined, side_by_side
+from numpy_llama.loading.fast.one_token import attend_one
 from numpy_llama.model import Llama
 from numpy_llama.text import TextModel
 from tests.models import random_model, random_tokens, tiny_config

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from numpy_llama.attention import attend_blocked
+from numpy_llama.loading.fast.wavefront import EVEN, LEAST, ends, in_parts, read_in_parts
 from numpy_llama.loading.parallel import pool
 from numpy_llama.loading.threads import OWN
-from numpy_llama.loading.wavefront import EVEN, LEAST, ends, in_parts, read_in_parts
 from numpy_llama.taps import Tap, no_tap
 from numpy_llama.text import TextModel
 from tests.models import ROPES, random_model, random_tokens, tiny_config

@@ -19,7 +19,7 @@ from numpy_llama.golden import CATALOGUE, CHOICES, Candidate, Report, as_text, c
 from numpy_llama.golden.compare.verdict import Diagnosis, Suspect
 from numpy_llama.golden.compare.verdict import Report as Verdict
 from numpy_llama.golden.diagnose.choices.together import is_part
-from numpy_llama.golden.diagnose.trial import Trial, cosine, times
+from numpy_llama.golden.diagnose.search.trial import Trial, cosine, times
 from numpy_llama.golden.faults.choices.flash import RunningInFloat16
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.junit import junit

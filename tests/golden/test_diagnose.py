@@ -15,8 +15,8 @@ from numpy_llama.golden.compare.verdict import Diagnosis, Isolated, Report
 from numpy_llama.golden.diagnose.diagnose import nearest_of
 from numpy_llama.golden.diagnose.evidence import gather
 from numpy_llama.golden.diagnose.isolate import isolate
-from numpy_llama.golden.diagnose.search import Search
-from numpy_llama.golden.diagnose.trial import Trial
+from numpy_llama.golden.diagnose.search.search import Search
+from numpy_llama.golden.diagnose.search.trial import Trial
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.progress import no_progress
 from numpy_llama.golden.record.bundle import Bundle

@@ -7,7 +7,7 @@ import pytest
 
 from numpy_llama.golden import check
 from numpy_llama.golden.candidate.candidate import Candidate
-from numpy_llama.golden.diagnose.runs import BY_STEP
+from numpy_llama.golden.diagnose.search.runs import BY_STEP
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.faults.attention.parts import Attention
 from numpy_llama.golden.record.bundle import Bundle

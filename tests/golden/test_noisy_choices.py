@@ -15,8 +15,8 @@ from numpy_llama.config import LlamaConfig
 from numpy_llama.golden import CATALOGUE, CHOICES, Candidate, Report, as_text, check
 from numpy_llama.golden.diagnose.choices import noisy
 from numpy_llama.golden.diagnose.evidence import gather
-from numpy_llama.golden.diagnose.search import Search
-from numpy_llama.golden.diagnose.trial import Trial
+from numpy_llama.golden.diagnose.search.search import Search
+from numpy_llama.golden.diagnose.search.trial import Trial
 from numpy_llama.golden.kit.cases import Case
 from numpy_llama.golden.progress import no_progress
 from numpy_llama.golden.record.bundle import Bundle

@@ -16,7 +16,7 @@ from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.compare.verdict import Report
 from numpy_llama.golden.diagnose.evidence import gather
 from numpy_llama.golden.diagnose.parameters import Fit, Work, fitted
-from numpy_llama.golden.diagnose.search import Search
+from numpy_llama.golden.diagnose.search.search import Search
 from numpy_llama.golden.faults import Fault
 from numpy_llama.golden.faults.parameter import PARAMETERS
 from numpy_llama.golden.progress import no_progress

@@ -8,7 +8,7 @@ from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.compare.verdict import Diagnosis
 from numpy_llama.golden.diagnose.evidence import gather
 from numpy_llama.golden.diagnose.rows import acquitted_families, judge_rows
-from numpy_llama.golden.diagnose.trial import Trial
+from numpy_llama.golden.diagnose.search.trial import Trial
 from numpy_llama.golden.faults import CATALOGUE
 from numpy_llama.golden.replay.precision import in_dtype
 from numpy_llama.golden.replay.replay import run

@@ -13,8 +13,8 @@ from numpy_llama.golden.candidate.candidate import Candidate
 from numpy_llama.golden.faults import CATALOGUE, CHOICES, Fault
 from numpy_llama.golden.faults.choices.weights import InFewerBits
 from numpy_llama.golden.record.record import record
-from numpy_llama.golden.replay import meeting
-from numpy_llama.golden.replay import side_by_side as beside
+from numpy_llama.golden.replay.beside import meeting
+from numpy_llama.golden.replay.beside import side_by_side as beside
 from numpy_llama.golden.replay.override import PickedLayers, override
 from numpy_llama.golden.replay.precision import in_dtype
 from numpy_llama.golden.replay.replay import StopRun, run

@@ -17,7 +17,7 @@ pytest.importorskip("transformers")
 from numpy_llama.golden import check  # noqa: E402
 from numpy_llama.golden.candidate.candidate import Candidate  # noqa: E402
 from numpy_llama.golden.compare.verdict import Report  # noqa: E402
-from numpy_llama.golden.diagnose.search import Search  # noqa: E402
+from numpy_llama.golden.diagnose.search.search import Search  # noqa: E402
 from numpy_llama.golden.faults import CATALOGUE, Fault  # noqa: E402
 from numpy_llama.golden.record.bundle import Bundle  # noqa: E402
 from numpy_llama.golden.record.record import record  # noqa: E402

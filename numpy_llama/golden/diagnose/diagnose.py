@@ -18,9 +18,9 @@ from .isolate import isolate
 from .localise import FEW, explaining_places
 from .parameters import explaining_numbers
 from .rows import Rows, about_rows, acquitted, acquitted_families, judge_rows
-from .search import Search
+from .search.search import Search
+from .search.trial import CLOSER, Trial, explains, indistinguishable
 from .settle import NOISE, PARTLY, is_noise, settled
-from .trial import CLOSER, Trial, explains, indistinguishable
 
 EXTENDED = 3  # how many faults that explain the beginning are each tried with every other
 # Multiplications that pairs of faults in one stage may take without being asked for: half a minute

@@ -12,8 +12,8 @@ from ..compare.verdict import Isolated
 from ..faults import CATALOGUE, Fault
 from ..faults.place import PARTS, Place, localised
 from ..faults.where import places
-from .search import Search
-from .trial import Trial, explains
+from .search.search import Search
+from .search.trial import Trial, explains
 
 # Multiplications that mistakes in one place may take with logits alone: a few seconds. Counted, not
 # timed, so that the diagnosis is the same on every machine.

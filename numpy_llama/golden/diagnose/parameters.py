@@ -17,8 +17,8 @@ from ..compare.verdict import Isolated
 from ..faults import Fault
 from ..faults.parameter import PARAMETERS, Parameter
 from .rows import Rows
-from .search import Search
-from .trial import Trial, cosine, explains
+from .search.search import Search
+from .search.trial import Trial, cosine, explains
 
 BESIDE = 0.05  # relative: where the secant begins
 MOST = 2.0  # in one step, in logarithms

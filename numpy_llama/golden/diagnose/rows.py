@@ -13,7 +13,7 @@ from ..record.bundle import Bundle
 from ..replay.metrics import DIVERGENT, SUSPICIOUS, row_errors
 from ..replay.schedule import Schedule
 from .evidence import Evidence
-from .trial import Trial
+from .search.trial import Trial
 
 
 @dataclass(frozen=True)

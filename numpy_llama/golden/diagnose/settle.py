@@ -18,8 +18,8 @@ from ..record.bundle import Bundle
 from ..replay.metrics import group_errors
 from ..replay.precision import UNIT_ROUNDOFF
 from .evidence import Evidence
-from .search import Search
-from .trial import one_rounding
+from .search.search import Search
+from .search.trial import one_rounding
 
 NOISE = "what is off is within this model's own noise, measured here: the golden's floors are lucky"
 PARTLY = "what was given agrees with the model: it is only not all, or not in its shape"

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from ...faults import CHOICES, Choice
 from ...replay.metrics import DIVERGENT, SUSPICIOUS, Cell
-from ..search import Search
-from ..trial import CLOSER, Trial, by_residual
+from ..search.search import Search
+from ..search.trial import CLOSER, Trial, by_residual
 from .noisy import CLEAR, hopeful, within_noise
 
 SHARE = 0.2  # what a choice may leave of the error that there was without it

@@ -16,8 +16,8 @@ from ...replay.metrics import DIVERGENT, Cell, row_errors
 from ...replay.replay import Taps
 from ...replay.schedule import Schedule
 from ...replay.variants import variants
-from ..search import Search
-from ..trial import CLOSER, Trial
+from ..search.search import Search
+from ..search.trial import CLOSER, Trial
 
 ALIKE = 2.0  # times its own noise; a sample of it is rarely so much larger than the largest of four
 CLEAR = 30.0  # floors; where the error is larger, noise does not look like a choice

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from ...faults import CHOICES, Choice, Fault
 from ...faults.choices import go_together
 from ...replay.metrics import DIVERGENT
-from ..search import Search
-from ..trial import CLOSER, Trial, by_residual
+from ..search.search import Search
+from ..search.trial import CLOSER, Trial, by_residual
 from .alone import PART, best_of, leaves, named_by, possible, screened
 
 FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice

@@ -10,11 +10,11 @@ import numpy as np
 from ....config import LlamaConfig
 from ....model import Llama
 from ....parameters import LayerWeights
+from ...replay.beside.side_by_side import changed_once
 from ...replay.metrics import DIVERGENT, relative_rms
 from ...replay.override import change_layers
 from ...replay.precision import UNIT_ROUNDOFF, round_to_bfloat16, round_to_float16
 from ...replay.schedule import Schedule
-from ...replay.side_by_side import changed_once
 from ..fault import Change
 from .choice import Choice, choice
 from .quantise import (

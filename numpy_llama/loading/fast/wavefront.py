@@ -17,13 +17,13 @@ from threading import Event
 
 import numpy as np
 
-from ..backend import Array
-from ..kv_cache import KVCache, LayerCache
-from ..model import Llama
-from ..taps import Tap, no_tap
-from ..tokens import Tokens, check_tokens
-from .parallel import in_parallel
-from .threads import own_threads
+from ...backend import Array
+from ...kv_cache import KVCache, LayerCache
+from ...model import Llama
+from ...taps import Tap, no_tap
+from ...tokens import Tokens, check_tokens
+from ..parallel import in_parallel
+from ..threads import own_threads
 
 LEAST = 4  # tokens of a part: each reads all weights
 EVEN = 16  # tokens that the BLAS multiplies at once: of long parts, a multiple of it is faster

@@ -14,11 +14,11 @@ from functools import partial
 
 import numpy as np
 
-from ..faults import CATALOGUE, Fault
-from ..replay.metrics import DIVERGENT, Cell, row_errors, smoothed
-from ..replay.precision import UNIT_ROUNDOFF
-from ..replay.replay import StopRun
-from ..replay.variants import variants
+from ...faults import CATALOGUE, Fault
+from ...replay.metrics import DIVERGENT, Cell, row_errors, smoothed
+from ...replay.precision import UNIT_ROUNDOFF
+from ...replay.replay import StopRun
+from ...replay.variants import variants
 from .runs import Beginning, Runs
 from .trial import CLOSER, Trial, by_residual, closer, cosine, one_rounding, times
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...model import Llama
-from ...parameters import LayerWeights
+from ....model import Llama
+from ....parameters import LayerWeights
 
 SMALLEST = 1 << 16  # weights; a product with fewer is sooner made than waited for
 

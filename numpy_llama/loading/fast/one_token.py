@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import LlamaConfig
-from ..kv_cache import KVCache
-from ..rope_scaling import frequencies
+from ...config import LlamaConfig
+from ...kv_cache import KVCache
+from ...rope_scaling import frequencies
 
 Vector = np.ndarray
 

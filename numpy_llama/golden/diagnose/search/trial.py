@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..compare.verdict import Suspect
-from ..faults import Fault
-from ..replay.metrics import DIVERGENT, SUSPICIOUS, Cell
-from ..replay.precision import UNIT_ROUNDOFF
+from ...compare.verdict import Suspect
+from ...faults import Fault
+from ...replay.metrics import DIVERGENT, SUSPICIOUS, Cell
+from ...replay.precision import UNIT_ROUNDOFF
 
 CLOSER = 0.5  # an explanation leaves at most this share of the error that there was without it
 

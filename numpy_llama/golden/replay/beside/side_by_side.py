@@ -17,8 +17,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from ...model import Llama
-from ...parameters import LayerWeights
+from ....model import Llama
+from ....parameters import LayerWeights
 from .meeting import Place, Shared, here, place_of
 
 ROWS = 256  # of one product: with more it is hardly faster a row, and takes memory

@@ -11,13 +11,13 @@ from functools import cached_property
 
 import numpy as np
 
-from ..attention import attend_blocked
-from ..backend import Array
-from ..kv_cache import KVCache
-from ..model import Llama
-from ..parameters import LayerWeights
-from ..taps import Tap, no_tap
-from ..tokens import Tokens, check_tokens
+from ...attention import attend_blocked
+from ...backend import Array
+from ...kv_cache import KVCache
+from ...model import Llama
+from ...parameters import LayerWeights
+from ...taps import Tap, no_tap
+from ...tokens import Tokens, check_tokens
 from .one_token import Block, Columns, OneToken
 
 MOST = 2 << 30  # bytes of a model whose copy is soon made, and fits beside its file

@@ -10,19 +10,19 @@ from typing import Self, TypeVar
 
 import numpy as np
 
-from ...model import Llama
-from ...taps import tap_names
-from ..faults import CATALOGUE, Fault
-from ..progress import Progress
-from ..record.floors import in_fewer_steps
-from ..replay.meeting import shares
-from ..replay.metrics import Cell
-from ..replay.precision import in_dtype
-from ..replay.replay import Observer, observe_nothing, run
-from ..replay.schedule import Schedule
-from ..replay.side_by_side import in_groups, met_by_all, side_by_side
-from ..replay.variants import is_large
-from .evidence import Evidence
+from ....model import Llama
+from ....taps import tap_names
+from ...faults import CATALOGUE, Fault
+from ...progress import Progress
+from ...record.floors import in_fewer_steps
+from ...replay.beside.meeting import shares
+from ...replay.beside.side_by_side import in_groups, met_by_all, side_by_side
+from ...replay.metrics import Cell
+from ...replay.precision import in_dtype
+from ...replay.replay import Observer, observe_nothing, run
+from ...replay.schedule import Schedule
+from ...replay.variants import is_large
+from ..evidence import Evidence
 
 # Mistakes that show otherwise, or not at all, where all decode steps are one call.
 BY_STEP = frozenset(

@@ -1,0 +1,1 @@
+"""Runs of differently changed models side by side, which share products with its matrices."""
