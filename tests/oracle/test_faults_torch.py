@@ -143,7 +143,7 @@ def test_a_sliding_window_is_named_once_the_context_is_longer(
 ) -> None:
     # Each run here takes a second: it is told from the other faults of the mask, not from all.
     masks = {id: f for id, f in CATALOGUE.items() if id.startswith(("mask-", "window-"))}
-    monkeypatch.setattr("numpy_llama.golden.diagnose.search.CATALOGUE", masks)
+    monkeypatch.setattr("numpy_llama.golden.diagnose.search.search.CATALOGUE", masks)
     this, taps = case("endless"), ["layers.0.heads", "logits"]
     model = reference("endless")
     bundle = record(model, this.chunks[0], DECODE, taps=taps, detect=False)
