@@ -19,7 +19,8 @@ from numpy_llama.golden import CATALOGUE, CHOICES, Candidate, Report, as_text, c
 from numpy_llama.golden.compare.verdict import Diagnosis, Suspect
 from numpy_llama.golden.compare.verdict import Report as Verdict
 from numpy_llama.golden.diagnose.choices.together import is_part
-from numpy_llama.golden.diagnose.search.trial import Trial, cosine, times
+from numpy_llama.golden.diagnose.search.towards import Towards
+from numpy_llama.golden.diagnose.search.trial import Trial
 from numpy_llama.golden.faults.choices.flash import RunningInFloat16
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.junit import junit
@@ -279,6 +280,27 @@ def test_a_part_of_what_was_chosen_is_not_called_all(name: str, cached: bool) ->
     assert set(report.chosen) in (set(), both), as_text(report)
 
 
+def test_rows_that_are_no_whole_groups_are_in_float16() -> None:
+    """So llama.cpp's quantiser leaves them, here those of w_down; and so it multiplies them."""
+    case = next(case for case in CASES if case.name == "mqa-tied")
+    tensors = case.tensors()
+    model = Llama(case.config, weights_of(case.config, tensors))
+    bundle = record(model, case.tokens, case.decode, case.chunk, ["logits"], detect=False)
+    in_groups = grouped(q8_0, 32)
+
+    def kept(w: np.ndarray) -> np.ndarray:
+        return in_groups(w) if w.shape[1] % 32 == 0 else float16(w)
+
+    widths = {t.shape[1] % 32 == 0 for t in tensors.values() if t.ndim == 2}
+    assert widths == {True, False}
+    stored = {n: kept(t) if t.ndim == 2 else t for n, t in tensors.items()}
+    values = logits_of(
+        case.config, stored, bundle.schedule.tokens, Parts(fed=lambda x: kept(x[None])[0])
+    )
+    report = check(bundle, Candidate({"logits": values}, "float32"), model=model)
+    assert set(report.chosen) == {"weights-q8-0", "activations-q8-0"}, as_text(report)
+
+
 def test_a_declared_choice_passes_where_no_mistake_is_looked_for() -> None:
     """Then nothing else is tried; and what was not declared is wrong, as far as one can see."""
     assert judged("kv-float16", allow=("kv-float16",), name_mistakes=False).summary == "passed"
@@ -429,9 +451,27 @@ def test_the_command_declares_choices(tmp_path: Path) -> None:
 def test_a_part_of_an_explanation_is_in_the_error_about_once() -> None:
     """What is in it many times, or hardly, is none: an error of another kind may be like it."""
     rng = np.random.default_rng(0)
-    part, rest = rng.normal(size=(2, 5000))
+    part, rest = rng.normal(size=(2, 5, 1000))
     for share, seen in ((1.0, True), (6.0, False), (0.1, False)):
-        error = share * part + rest
-        trial = Trial((), {}, {}, 0, along=cosine(error, part), times=times(error, part))
+        towards = Towards(np.zeros(1000))
+        towards.add(share * part + rest, part)
+        trial = Trial((), {}, {}, 0, along=towards.along, times=towards.times)
         assert is_part(trial) is seen
-    assert times(part, np.zeros(5000)) == 0.0
+
+
+def test_what_lies_in_the_direction_of_the_noise_tells_nothing() -> None:
+    """Nor does a row that is not moved, or not by a number."""
+    rng = np.random.default_rng(0)
+    part, rest, noise = rng.normal(size=(3, 5, 1000))
+    direction = rng.normal(size=1000)
+    direction /= np.linalg.norm(direction)
+    loud = 1e3 * noise[:, :1] * direction
+    moved = np.concatenate([part + 5 * loud, 0 * part[:1], part[:1] + np.inf])
+    off = np.concatenate([part + rest + loud, part[:2]])
+    towards = Towards(direction)
+    towards.add(off, moved)
+    assert len(towards.cosines) == 6  # the one that is not moved is along nothing
+    assert towards.along == pytest.approx(np.sqrt(0.5) * 5 / 6, abs=0.05)
+    assert towards.times == pytest.approx(1, abs=0.1)
+    empty = Towards(direction)
+    assert empty.along == empty.times == 0.0

@@ -178,6 +178,9 @@ def search_further(
     bad, stage = clues.bad, clues.stage
     found, more = choices.thorough(search, base)
     tried += len(more)
+    if not found:
+        found, noisy = choices.hidden(search, base, [*looked_at, *more])
+        tried += len(noisy)
     if found:
         return named(found, singles, stage, tried)
     most = affordable(search, PATIENCE if bad else FEW)

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Evidence:
     values: Mapping[str, np.ndarray]
     rows: Mapping[str, list[int]]  # of taps of which only some rows were given
     schedule: Schedule
+    truth: Mapping[str, np.ndarray] = field(default_factory=dict)  # what the golden has
 
     def cut(self, name: str, run: np.ndarray) -> np.ndarray | None:
         """The rows of a run that the candidate gives of a tap; None if it cannot have them."""
@@ -157,4 +158,4 @@ def gather(golden: Bundle, values: Taps, rows: Mapping[str, Sequence[int]]) -> E
             found[name] = array
             if not whole:
                 some[name] = list(rows[name])
-    return Evidence(found, some, golden.schedule)
+    return Evidence(found, some, golden.schedule, golden.values)

@@ -18,7 +18,8 @@ from ..faults import Fault
 from ..faults.parameter import PARAMETERS, Parameter
 from .rows import Rows
 from .search.search import Search
-from .search.trial import Trial, cosine, explains
+from .search.towards import cosine
+from .search.trial import Trial, explains
 
 BESIDE = 0.05  # relative: where the secant begins
 MOST = 2.0  # in one step, in logarithms

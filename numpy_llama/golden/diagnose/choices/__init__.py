@@ -1,6 +1,6 @@
 """Which choices explain a candidate: one alone, several together, and what their noise hides."""
 
 from .alone import decisive, quick, thorough
-from .together import declared, with_another
+from .together import declared, hidden, with_another
 
-__all__ = ["declared", "decisive", "quick", "thorough", "with_another"]
+__all__ = ["declared", "decisive", "hidden", "quick", "thorough", "with_another"]

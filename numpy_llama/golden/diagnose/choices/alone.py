@@ -9,12 +9,12 @@ is not smaller than that, or that does not look like it.
 import math
 from collections.abc import Iterable, Sequence
 
-from ...faults import CHOICES, Choice
+from ...faults import CHOICES, Choice, Fault
 from ...replay.metrics import DIVERGENT, SUSPICIOUS, Cell
 from ..search.search import Search
 from ..search.trial import CLOSER, Trial, by_residual
-from .noisy import CLEAR, hopeful, within_noise
 
+CLEAR = 30.0  # floors; where the error is larger, noise does not look like a choice
 SHARE = 0.2  # what a choice may leave of the error that there was without it
 MOST = 0.6  # what may be left where the choice's own noise leaves as much
 ONCE = 0.33  # what may be left of a tap where one rounding the other way may leave as much
@@ -61,11 +61,6 @@ def accounts(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
     return trial.residual <= DIVERGENT and all(map(leaves_little_of, (base, *parts)))
 
 
-def named_by(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
-    """Whether a trial explains all that is off, as far as its noise lets one see."""
-    return accounts(search, trial, base, *parts) or within_noise(search, trial, base, *parts)
-
-
 def decisive(found: Sequence[Trial], base: Trial) -> bool:
     """Whether one leaves half of a large error at most: by chance, no mistake does the same."""
     return base.residual > CLEAR and any(leaves(trial, base, CLOSER) for trial in found)
@@ -79,11 +74,16 @@ def possible(search: Search, choices: Iterable[Choice]) -> list[Choice]:
 
 def screened(search: Search, choices: Sequence[Choice], first: Trial) -> list[Trial]:
     """A quick look at each choice on top of what a trial has."""
-    if not choices:
-        return []
-    begun = search.beginning(first.faults)
+    return screened_sets(search, [(*first.faults, choice) for choice in choices], first)
 
-    sets = [(*first.faults, choice) for choice in choices]
+
+def screened_sets(
+    search: Search, sets: Sequence[tuple[Fault, ...]], first: Trial | None = None
+) -> list[Trial]:
+    """A quick look at sets of choices, held against what a trial has, or the correct model."""
+    if not sets:
+        return []
+    begun = search.beginning(first.faults if first else ())
     return search.each(lambda every: search.screen(every, begun, PART), sets)
 
 
@@ -104,16 +104,12 @@ def refined(search: Search, trial: Trial) -> Trial:
 def best_of(search: Search, trials: Iterable[Trial], base: Trial, *parts: Trial) -> list[Trial]:
     """Of trials that were screened those that explain, one of each name, best first."""
     least = parts[0] if parts else base
-    near = [
-        trial
-        for trial in trials
-        if trial.whole and (leaves(trial, least, SCREENED) or hopeful(search, trial))
-    ]
+    near = [trial for trial in trials if trial.whole and leaves(trial, least, SCREENED)]
     found: dict[tuple[str, ...], Trial] = {}
     for trial in sorted(near, key=by_residual)[:NEAR]:
         exact = refined(search, trial)
         names = tuple(fault.id for fault in exact.faults)
-        if names not in found and named_by(search, exact, base, *parts):
+        if names not in found and accounts(search, exact, base, *parts):
             found[names] = exact
     return list(found.values())
 

@@ -1,52 +1,64 @@
-"""Choices whose own noise hides much of what they change: told by rows, from logits alone.
+"""Choices whose own noise hides much of what they change: told by many right runs, by logits alone.
 
-A cache in float16 rounds thousands of values, and float32's noise decides which way some of them
-go. Layer by layer that grows: in 30 of them two equally right runs with such a cache may be half as
-far from each other as they are from the truth, in some rows further. But not in most rows: each
-leaves far less of its error than it would of another's.
+What is narrow rounds thousands of values, and float32's noise decides which way some of them go.
+In 30 layers that grows: two equally right runs may be as far from each other as they are from the
+truth. Two things tell all the same what was rounded, beside the one direction of the logits in
+which most of the noise lies:
+
+- the mean of several right runs is where the candidate is, far more than the truth is;
+- and the candidate is as far from that mean as such runs are themselves.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ....model import Llama
 from ...faults import CHOICES, Fault
-from ...replay.metrics import DIVERGENT, Cell, row_errors
-from ...replay.replay import Taps
+from ...replay.metrics import DIVERGENT, row_errors
 from ...replay.schedule import Schedule
 from ...replay.variants import variants
+from ..search.runs import beside
 from ..search.search import Search
-from ..search.trial import CLOSER, Trial
+from ..search.trial import Trial
+from .alone import CLEAR
 
-ALIKE = 2.0  # times its own noise; a sample of it is rarely so much larger than the largest of four
-CLEAR = 30.0  # floors; where the error is larger, noise does not look like a choice
-NEARLY = 0.65  # what may be left of the error of a row, as their geometric mean
 ROWS = 8  # how many must be off: in fewer, chance is enough
-LEAST = 0.05  # of a row: one that agrees wholly says no more
-ALONG = 0.5  # the cosine, in a quick look, of what it changes with the error
+MOST = 64  # of which no more are looked at
+POINTS = 0.4  # the cosine, in a quick look, of what a choice changes with the error
+NEAR, MORE = 3, 2  # how many are looked at exactly: at first, and with one more
+NEARLY = 0.7  # what may be left of the error of a row, as their geometric mean
+ALIKE = 1.5  # times as far as a right run, likewise
+SURE = 2.0  # standard errors by which one is further that is ruled out
+NEEDED = 3.0  # and by which it is further without a choice that is needed
+
+Set = tuple[Fault, ...]
 
 
-def tellable(search: Search, trial: Trial) -> bool:
-    """Whether all is choices, some of what is computed, and all rows of the logits speak of it."""
-    right = all(fault.id in CHOICES for fault in trial.faults)
-    computed = any(not fault.stored for fault in trial.faults)
-    return right and computed and search.alone and search.evidence.by_step
+@dataclass(frozen=True)
+class Likeness:
+    """How far a candidate is from right runs with some choices: beside the noise, row by row."""
+
+    left: np.ndarray  # from their mean
+    own: np.ndarray  # as far as one run is from the mean of as many others
+    error: np.ndarray  # from the truth
+
+    @property
+    def alike(self) -> bool:
+        """Whether the candidate may be such a run."""
+        return typical(self.left / self.error) <= NEARLY and typical(self.left / self.own) <= ALIKE
+
+    def further_than(self, best: "Likeness", sure: float) -> bool:
+        """Whether another is nearer, by so many standard errors of the mean over the rows."""
+        more = np.log(self.left / best.left)
+        return bool(more.mean() > sure * more.std(ddof=1) / math.sqrt(len(more)))
 
 
-def hopeful(search: Search, trial: Trial) -> bool:
-    """Whether a quick look at choices may be of those that were made, whatever is left."""
-    return trial.along >= ALONG and tellable(search, trial)
-
-
-def own_noise(search: Search, trial: Trial, exact: Taps) -> dict[Cell, float]:
-    """How far equally right ways to compute a model with these choices are off it, at most."""
-    noise = dict.fromkeys(trial.errors, 0.0)
-    computed = [fault for fault in trial.faults if not fault.stored]
-    for variant in variants(with_stored(search.model, trial.faults), search.dtype):
-        off = search.evidence.floors(search.play_on(variant, computed), exact)
-        noise = {cell: max(error, off.get(cell, 0.0)) for cell, error in noise.items()}
-    return noise
+def typical(shares: np.ndarray) -> float:
+    """The geometric mean."""
+    return float(np.exp(np.log(np.maximum(shares, 1e-9)).mean()))
 
 
 def with_stored(model: Llama, faults: Iterable[Fault]) -> Llama:
@@ -58,36 +70,74 @@ def with_stored(model: Llama, faults: Iterable[Fault]) -> Llama:
     return model
 
 
-def left_of_rows(search: Search, exact: Taps, without: Trial) -> float:
-    """The geometric mean of what a run leaves of the error of each row that is off `without` it.
+def rows_off(search: Search) -> np.ndarray:
+    """The rows of the logits that are off, no more than MOST of them."""
+    got, truth = search.evidence.values["logits"], search.evidence.truth["logits"]
+    group = search.evidence.schedule.group
+    floors = np.array([search.floors["logits", group(i)] for i in range(len(got))])
+    off = np.flatnonzero(row_errors("logits", got, truth) > DIVERGENT * floors)
+    return off[:: -(-len(off) // MOST)] if len(off) else off
 
-    1 where few are: then that says nothing.
+
+def likeness(search: Search, faults: Set, rows: np.ndarray) -> Likeness:
+    """Of these rows, with all that is equally right as a model with these choices."""
+    computed = [fault for fault in faults if not fault.stored]
+    model = with_stored(search.model, faults)
+    runs = [search.play(faults, "float64")]
+    runs += [search.play_on(variant, computed) for variant in variants(model, search.dtype)]
+    direction = search.in_one_call().beginning(()).noise
+
+    def size(x: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(beside(x, direction), axis=-1)
+
+    many = np.stack([run["logits"][rows] for run in runs])
+    n, mean = len(many), many.mean(axis=0)
+    apart = size(many - mean) * n / (n - 1)  # from the mean of the others
+    as_many = math.sqrt((1 + 1 / n) / (1 + 1 / (n - 1)))
+    got, truth = (a["logits"][rows] for a in (search.evidence.values, search.evidence.truth))
+    own = np.sqrt((apart**2).mean(axis=0)) * as_many
+    return Likeness(size(got - mean), np.maximum(own, 1e-30), size(got - truth))
+
+
+def tellable(search: Search, base: Trial) -> bool:
+    """Whether all rows of the logits are there, nothing else, and far from the truth."""
+    whole = search.alone and search.evidence.by_step
+    return not base.faults and base.residual > CLEAR and whole
+
+
+def pointing(trials: Iterable[Trial]) -> list[Trial]:
+    """Those that move the logits where the candidate's are; each set of names once, best first."""
+    best: dict[tuple[str, ...], Trial] = {}
+    for trial in sorted(trials, key=lambda trial: trial.along, reverse=True):
+        if trial.along >= POINTS and all(fault.id in CHOICES for fault in trial.faults):
+            best.setdefault(tuple(sorted(fault.id for fault in trial.faults)), trial)
+    return list(best.values())
+
+
+def within_noise(
+    search: Search, trials: Sequence[Trial], more: Sequence[Trial] = ()
+) -> list[Trial]:
+    """Of choices that were made in a quick look those that the candidate is a right run of.
+
+    All that are about as near as the nearest, and of these the fewest. `more`: what has a further
+    choice, which is named only where it is surely needed.
     """
-    steps = search.in_one_call().beginning(without.faults).logits
-    got = search.evidence.values["logits"]
-    error = row_errors("logits", got, np.concatenate([steps[start] for start in sorted(steps)]))
-    left = row_errors("logits", got, exact["logits"])
-    floors = [search.floors["logits", search.evidence.schedule.group(i)] for i in range(len(got))]
-    off = error > DIVERGENT * np.array(floors)
-    shares = np.maximum(left[off] / error[off], LEAST)
-    return float(np.exp(np.log(shares).mean())) if len(shares) >= ROWS else 1.0
+    rows = rows_off(search)
+    if len(rows) < ROWS:
+        return []
+    sets = [trial.faults for trial in (*pointing(trials)[:NEAR], *pointing(more)[:MORE])]
+    looks = {faults: likeness(search, faults, rows) for faults in sets}
+    alike = {faults: look for faults, look in looks.items() if look.alike}
+    if not alike:
+        return []
+
+    def ruled_out(faults: Set) -> bool:
+        fewer = [f for f in alike if names(f) < names(faults)]
+        needless = any(not alike[f].further_than(alike[faults], NEEDED) for f in fewer)
+        return needless or any(alike[faults].further_than(best, SURE) for best in alike.values())
+
+    return [search.refine(faults) for faults in alike if not ruled_out(faults)]
 
 
-def within_noise(search: Search, trial: Trial, base: Trial, *parts: Trial) -> bool:
-    """Whether choices leave no more than their own noise, and in most rows far less than `parts`.
-
-    Those are what is there without one of them.
-    """
-    if base.faults or base.residual <= CLEAR or not tellable(search, trial):
-        return False
-    exact = search.play(trial.faults, "float64")
-    if any(left_of_rows(search, exact, without) > NEARLY for without in (base, *parts)):
-        return False
-    noise = own_noise(search, trial, exact)
-
-    def enough(cell: Cell) -> float:
-        """What one rounding the other way makes will do too, as far as that is not most of all."""
-        once = min(ALIKE * trial.floors[cell], CLOSER * base.errors[cell])
-        return max(ALIKE * noise[cell], once)
-
-    return all(error <= enough(cell) for cell, error in trial.errors.items())
+def names(faults: Iterable[Fault]) -> set[str]:
+    return {fault.id for fault in faults}

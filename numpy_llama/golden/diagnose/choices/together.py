@@ -13,7 +13,8 @@ from ...faults.choices import go_together
 from ...replay.metrics import DIVERGENT
 from ..search.search import Search
 from ..search.trial import CLOSER, Trial, by_residual
-from .alone import PART, best_of, leaves, named_by, possible, screened
+from .alone import PART, accounts, best_of, leaves, possible, screened, screened_sets
+from .noisy import pointing, tellable, within_noise
 
 FIRST = 2  # how many choices, and how many mistakes, are each tried with every other choice
 # Of what weights change, if they are a part of the explanation: its cosine with the error, how many
@@ -58,37 +59,73 @@ def is_part(trial: Trial) -> bool:
     return trial.along >= HALF and least <= trial.times <= most
 
 
+def seen(chosen: Sequence[Trial]) -> list[Trial]:
+    """Weights of which something is seen, most first."""
+    weights = [t for t in chosen if len(t.faults) == 1 and t.faults[0].stored and is_part(t)]
+    return sorted(weights, key=lambda trial: trial.along, reverse=True)[:LIKE]
+
+
+def fed_to(search: Search, weights: Trial, of: Sequence[Choice]) -> list[Choice]:
+    """The activations that go with some weights, each in its ways."""
+    fed = possible(search, (c for c in of if go_together(weights.faults[0].id, c.id)))
+    return [way for choice in fed for way in choice.each_way]
+
+
 def of_one_program(
     search: Search, base: Trial, chosen: Sequence[Trial], of: Sequence[Choice]
 ) -> tuple[list[Trial], list[Trial]]:
     """Weights of which something is seen, each with the activations that go with them."""
     tried: list[Trial] = []
     found: list[Trial] = []
-    weights = [t for t in chosen if len(t.faults) == 1 and t.faults[0].stored and is_part(t)]
-    weights.sort(key=lambda trial: trial.along, reverse=True)
-    for first in weights[:LIKE]:
-        fed = possible(search, (c for c in of if go_together(first.faults[0].id, c.id)))
-        ways = [way for choice in fed for way in choice.each_way]
-        trials = screened(search.in_one_call(), ways, first)
+    for first in seen(chosen):
+        trials = screened(search.in_one_call(), fed_to(search, first, of), first)
         tried += trials
         found += best_of(search, trials, base, first)
     return found, tried
 
 
 def three(
-    search: Search, base: Trial, tried: Sequence[Trial], of: Sequence[Choice]
+    search: Search, base: Trial, chosen: Sequence[Trial], of: Sequence[Choice]
 ) -> tuple[list[Trial], list[Trial]]:
-    """A third choice with two of which something is seen, if two of the three go together."""
-    more: list[Trial] = []
-    found: list[Trial] = []
-    pairs = [trial for trial in tried if all(fault.id in CHOICES for fault in trial.faults)]
-    for pair in promising(pairs, base, PART):
-        ids = [fault.id for fault in pair.faults]
-        third = [c for c in of if go_together(*ids, c.id)]
-        trials = on_top(search, pair, third, each_way=True)
-        more += trials
-        found += best_of(search, trials, base, pair)
-    return found, more
+    """Weights of which something is seen, the activations that go with them, and a third choice.
+
+    No two of them need be nearer than one: what is rounded last hides what was rounded before.
+    """
+    tried: list[Trial] = []
+    for weights in seen(chosen):
+        for fed in fed_to(search, weights, of):
+            pair = dataclasses.replace(weights, faults=(*weights.faults, fed))
+            tried += on_top(search, pair, of, each_way=True)
+        found = [t for t in best_of(search, tried, base) if needs_each(search, t, base)]
+        if found:
+            return found, tried
+    return [], tried
+
+
+def hidden(
+    search: Search, base: Trial, chosen: Sequence[Trial], of: Iterable[Choice] = CHOICES.values()
+) -> tuple[list[Trial], list[Trial]]:
+    """What explains of one, two or three choices whose own noise hides them; and all tried."""
+    if not tellable(search, base):
+        return [], []
+    of = list(of)
+    alone = [trial for trial in chosen if len(trial.faults) == 1]
+    computed = [t for t in pointing(alone) if not t.faults[0].stored]
+    fed: list[Trial] = []
+    for weights in seen(alone):
+        sets = [(*weights.faults, way) for way in fed_to(search, weights, of)]
+        fed += screened_sets(search.in_one_call(), sets)
+    third = [c for c in possible(search, of) if kind(c) not in ("weights", "activations")]
+    ways = [way for choice in third for way in choice.each_way]
+    sets = [(way, *pair.faults) for pair in pointing(fed)[:FIRST] for way in ways]
+    more = screened_sets(search.in_one_call(), sets)
+    return once_each(within_noise(search, [*computed, *fed], more)), [*fed, *more]
+
+
+def needs_each(search: Search, trial: Trial, base: Trial) -> bool:
+    """Whether a trial leaves far less than it would without any one of its choices."""
+    parts = [trial.faults[:i] + trial.faults[i + 1 :] for i in range(len(trial.faults))]
+    return accounts(search, trial, base, *map(search.refine, parts))
 
 
 def once_each(found: Iterable[Trial]) -> list[Trial]:
@@ -119,10 +156,10 @@ def with_another(
         tried += trials
         for pair in best_of(search, trials, base, first):
             second = alone.get(pair.faults[-1].id)
-            if second is None or named_by(search, pair, base, second):
+            if second is None or accounts(search, pair, base, second):
                 found.append(pair)
     if not found:
-        found, more = three(search, base, tried, of)
+        found, more = three(search, base, whole, of)
         tried += more
     return once_each(found), tried
 
@@ -130,11 +167,17 @@ def with_another(
 def declared(
     search: Search, base: Trial, allowed: Sequence[str]
 ) -> tuple[list[Trial], list[Trial]]:
-    """The choices that were declared, one or two at once: those that explain, and all tried."""
+    """The choices that were declared, one or more at once: those that explain, and all tried."""
     choices = possible(search, (CHOICES[id] for id in dict.fromkeys(allowed)))
+    if not choices:
+        return [], []
     ways = [way for choice in choices for way in choice.each_way]
     trials = screened(search, ways, base)
     found = best_of(search, trials, base)
+    if found:
+        return found, trials
+    found, more = hidden(search, base, trials, choices)
+    trials = [*trials, *more]
     if found or len(choices) < 2:
         return found, trials
     found, more = with_another(search, base, trials, [], choices)

@@ -33,6 +33,8 @@ BY_STEP = frozenset(
     "prompt-end-repeated softmax-over-queries".split()
 )
 
+ENOUGH = 64  # rows to find a direction by
+
 T = TypeVar("T")
 StepErrors = dict[tuple[str, int], float]  # tap and first row of a step → error
 
@@ -44,6 +46,23 @@ class Beginning:
     errors: StepErrors
     logits: dict[int, np.ndarray]  # of each step, by its first row
     taps: dict[str, np.ndarray]  # in evidence
+    noise: np.ndarray  # (V,): the direction of the logits in which most of float32's noise lies
+
+
+def beside(x: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Each row of x, without what lies in a direction."""
+    return x - (x @ direction)[..., None] * direction
+
+
+def main_direction(rows: np.ndarray) -> np.ndarray:
+    """The one that most rows point along, or against: (n, V) to (V,), of size 1."""
+    size = np.linalg.norm(rows, axis=-1, keepdims=True)
+    known = np.isfinite(size[:, 0]) & (size[:, 0] > 0)
+    if not known.any():
+        return np.zeros(rows.shape[-1], rows.dtype)
+    unit = (rows[known] / size[known])[:ENOUGH]
+    direction: np.ndarray = np.linalg.svd(unit, full_matrices=False)[2][0]
+    return direction
 
 
 @dataclass(frozen=True)
@@ -152,7 +171,7 @@ class Runs:
         key = self.schedule.steps, faults
         if key in self.begun:
             return self.begun[key]
-        base = Beginning({}, {}, {})
+        base = Beginning({}, {}, {}, np.zeros(0))
 
         def observe(name: str, start: int, array: np.ndarray) -> None:
             base.errors[name, start] = self.evidence.step_error(name, start, array)
@@ -160,8 +179,17 @@ class Runs:
                 base.logits[start] = array
 
         base.taps.update(self.play(faults, "float32", observe))
+        if "logits" in base.taps:
+            noise = self.beginning(()).noise if faults else self.noise_of(base.taps["logits"])
+            base = dataclasses.replace(base, noise=noise)
         self.begun[key] = base  # whole: another thread may ask for it
         return base
+
+    def noise_of(self, logits: np.ndarray) -> np.ndarray:
+        """The direction of what a right run is off; none, if its rows are not the golden's."""
+        truth = self.evidence.truth.get("logits", logits)
+        same = logits.shape == truth.shape
+        return main_direction(logits - truth if same else np.zeros_like(logits))
 
     def taps_of(self, faults: tuple[Fault, ...], dtype: str) -> dict[str, np.ndarray]:
         """As `play` gives them; those of the model itself are at hand in float32."""

@@ -20,7 +20,8 @@ from ...replay.precision import UNIT_ROUNDOFF
 from ...replay.replay import StopRun
 from ...replay.variants import variants
 from .runs import Beginning, Runs
-from .trial import CLOSER, Trial, by_residual, closer, cosine, one_rounding, times
+from .towards import Towards
+from .trial import CLOSER, Trial, by_residual, closer, one_rounding
 
 REFINED = 6  # of those that come close to it, and of those that explain most of its beginning
 HOPELESS = 100.0  # floors; a fault's own noise may be larger than the correct model's, but less so
@@ -37,7 +38,7 @@ class Search(Runs):
         than `share` of what it is from `base`, which these faults are to explain.
         """
         seen: list[str] = []
-        along = [(0.0, 0.0)]
+        towards = Towards(base.noise)
         shows: set[int] = set()
         hopeless: dict[Cell, float] = {}
         # With all rows in one call, logits alone come at its end: nothing is saved by stopping.
@@ -47,11 +48,10 @@ class Search(Runs):
             cell = name, self.evidence.schedule.group(start)
             if name == "logits":
                 before = base.logits[start]
+                seen_in = row_errors(name, array, before) > DIVERGENT * self.floors[cell]
+                shows.update(start + i for i in np.flatnonzero(seen_in).tolist())
                 off = self.evidence.values[name][start : start + len(array)] - before
-                moved = array - before
-                along.append((cosine(off, moved), times(off, moved)))
-                ratios = row_errors(name, array, before) / self.floors[cell]
-                shows.update(start + i for i in np.flatnonzero(ratios > DIVERGENT).tolist())
+                towards.add(off[seen_in], (array - before)[seen_in])
             if not to_the_end:
                 error = self.evidence.step_error(name, start, array)
                 left = error > share * base.errors[name, start]
@@ -66,9 +66,8 @@ class Search(Runs):
         else:
             reach = self.evidence.reach(taps, self.floors, HOPELESS, dict.fromkeys(seen))
             trial = Trial(faults, self.evidence.errors(taps), self.floors, reach)
-        how_far, how_often = max(along)
         shown = frozenset(shows)
-        return dataclasses.replace(trial, along=how_far, times=how_often, shows=shown)
+        return dataclasses.replace(trial, along=towards.along, times=towards.times, shows=shown)
 
     def refine(self, faults: tuple[Fault, ...]) -> Trial:
         """An exact look: in units of the noise that a model with these faults has itself.

@@ -4,28 +4,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ...compare.verdict import Suspect
 from ...faults import Fault
 from ...replay.metrics import DIVERGENT, SUSPICIOUS, Cell
 from ...replay.precision import UNIT_ROUNDOFF
 
 CLOSER = 0.5  # an explanation leaves at most this share of the error that there was without it
-
-
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Of the angle between two arrays, without its sign; 0 where one is zero or not finite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        inner, size = float(np.vdot(a, b)), float(np.linalg.norm(a)) * float(np.linalg.norm(b))
-    return abs(inner) / size if 0 < size < math.inf and math.isfinite(inner) else 0.0
-
-
-def times(a: np.ndarray, b: np.ndarray) -> float:
-    """How many times b is in a: 1 where a is b, and more that is unlike it; 0 if not finite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        inner, size = float(np.vdot(a, b)), float(np.vdot(b, b))
-    return inner / size if 0 < size < math.inf and math.isfinite(inner) else 0.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +25,7 @@ class Trial:
     floors: Mapping[Cell, float]  # the golden's; in the second pass its own, where that is larger
     reach: int
     whole: bool = True  # compared on all that was given: the run was not ended early
-    along: float = 0.0  # how far it moves the logits where the candidate's are: a cosine
+    along: float = 0.0  # how far it moves the logits where the candidate's are: see Towards
     times: float = 0.0  # how many times as far: about 1, if it is a part of what explains it
     shows: frozenset[int] = frozenset()  # rows of the logits in which its own run is seen
     noise: Mapping[Cell, float] = field(default_factory=dict)  # its own, as measured in the second

@@ -12,7 +12,7 @@ from ....taps import Tap
 from ...replay.precision import Narrow, round_to_bfloat16, round_to_float16
 from ..fault import Change, as_array_of, stage
 from .choice import Choice, choice
-from .quantise import Quantiser, in_groups, int8, q8_0
+from .quantise import Quantiser, in_groups, int8, or_half, q8_0
 from .weights import GROUPS, fits
 
 
@@ -92,9 +92,10 @@ def of_activations() -> Iterator[Choice]:
     yield choice(
         "activations-q8-0",
         "Multiplies its matrices by activations in Q8_0.",
-        "y = W (r(s)·q), q = round(x/s), s = max |x| / 127 of 32 neighbours, r rounds to float16",
+        "y = W (r(s)·q), q = round(x/s), s = max |x| / 127 of 32 neighbours, r rounds to float16; "
+        "or y = W r(x), where there are no whole groups of 32",
         "llama.cpp with a file in Q8_0 or Q4_0",
-        fed_with(in_groups(q8_0, 32)),
-        applies=fits(32),
+        fed_with(or_half(q8_0, 32)),
+        applies=fits(32, all_of_it=False),
         rounds_to="bfloat16",
     )

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...replay.precision import round_to_float16
+
 Quantiser = Callable[[np.ndarray], np.ndarray]
 
 
@@ -77,3 +79,9 @@ def in_groups(quantise: Quantiser, size: int | None) -> Quantiser:
     if size is None:
         return quantise
     return lambda x: quantise(x.reshape(*x.shape[:-1], -1, size)).reshape(x.shape)
+
+
+def or_half(quantise: Quantiser, size: int) -> Quantiser:
+    """`quantise` in groups; in float16 what is none: so llama.cpp keeps it, and multiplies it."""
+    grouped = in_groups(quantise, size)
+    return lambda x: grouped(x) if x.shape[-1] % size == 0 else round_to_float16(x)

@@ -24,6 +24,7 @@ from .quantise import (
     in_groups,
     int8,
     int8_to_128,
+    or_half,
     q4_0,
     q8_0,
 )
@@ -75,12 +76,13 @@ def stored_as(kept: InFewerBits, which: str = "") -> Change:
     return apply
 
 
-def fits(size: int | None) -> Callable[[LlamaConfig], bool]:
-    """Whether the rows of all matrices are whole groups of this size."""
+def fits(size: int | None, all_of_it: bool = True) -> Callable[[LlamaConfig], bool]:
+    """Whether the rows of all matrices, or else of some, are whole groups of this size."""
 
     def applies(config: LlamaConfig) -> bool:
         widths = config.dim, config.hidden_dim, config.n_heads * config.head_dim
-        return all(width % (size or 1) == 0 for width in widths)
+        whole = [width % (size or 1) == 0 for width in widths]
+        return all(whole) if all_of_it else any(whole)
 
     return applies
 
@@ -109,22 +111,21 @@ GROUPS: dict[str, tuple[int | None, str, str]] = {
 
 @dataclass(frozen=True)
 class Format:
-    """One of matrices: what it is called, what it makes of a group of a row, and who has it."""
+    """One of matrices: what it is called, what it makes of their rows, and who has it."""
 
     does: str
     mathematics: str
     seen_in: str
     ways: tuple[Quantiser, ...]
-    size: int | None = None
+    applies: Callable[[LlamaConfig], bool] = fits(None)  # whether its groups fit a model
     far: bool = False  # its ways are too far apart for one to show that it may be another
     plain: bool = False  # a float of fewer bits, in which vectors may be kept too
 
     @cached_property
     def kept(self) -> list[InFewerBits]:
         """Each way, for all the choices that are made of it."""
-        quantise = [in_groups(way, self.size) for way in self.ways]
         vectors_too = (False, True) if self.plain else (False,)
-        return [InFewerBits(way, vectors) for vectors in vectors_too for way in quantise]
+        return [InFewerBits(way, vectors) for vectors in vectors_too for way in self.ways]
 
     def choice(self, name: str, which: str) -> Choice:
         """The choice of this format for some of the matrices."""
@@ -134,7 +135,7 @@ class Format:
             self.mathematics,
             self.seen_in,
             *(stored_as(kept, which) for kept in self.kept),
-            applies=fits(self.size),
+            applies=self.applies,
             changes=coarser(self.kept[0].quantise),
             stored=True,
             far=self.far,
@@ -148,28 +149,35 @@ def rounded(name: str, narrow: Quantiser) -> Format:
 
 
 INT8 = "w ≈ s·q, q = round(w/s), s = max |w| / 127"
+OR_HALF = "r rounds to float16; or w ≈ r(w), where rows are no whole groups of 32"
 HALVES = (int8, partial(int8, rounded=away_from_zero))
 
 FORMATS: dict[str, Format] = {
     "float16": rounded("float16", round_to_float16),
     "bfloat16": rounded("bfloat16", round_to_bfloat16),
     **{
-        f"int8-{name}": Format(f"int8, {scale}", INT8, seen_in, HALVES, size)
+        f"int8-{name}": Format(
+            f"int8, {scale}",
+            INT8,
+            seen_in,
+            tuple(in_groups(way, size) for way in HALVES),
+            fits(size),
+        )
         for name, (size, scale, seen_in) in GROUPS.items()
     },
     "q8-0": Format(
         "Q8_0",
-        "w ≈ r(s)·q, q = round(w/s), s = max |w| / 127, r rounds to float16",
+        f"w ≈ r(s)·q, q = round(w/s), s = max |w| / 127; {OR_HALF}",
         "llama.cpp",
-        (q8_0,),
-        32,
+        (or_half(q8_0, 32),),
+        fits(32, all_of_it=False),
     ),
     "q4-0": Format(
         "Q4_0",
-        "w ≈ r(s)·(q - 8), q = ⌊w/s + 8.5⌋, s = -w_max / 8, r rounds to float16",
+        f"w ≈ r(s)·(q - 8), q = ⌊w/s + 8.5⌋, s = -w_max / 8; {OR_HALF}",
         "llama.cpp",
-        (q4_0,),
-        32,
+        (or_half(q4_0, 32),),
+        fits(32, all_of_it=False),
     ),
 }
 
