@@ -194,7 +194,9 @@ def search_further(
     tried += len(local)
     if found:
         return named(found, [*singles, *local], stage, tried)
-    found, both = choices.with_another(search, base, [*looked_at, *more], singles)
+    found, both = choices.with_another(
+        search, base, [*looked_at, *more], singles, most=affordable(search, FEW)
+    )
     tried += len(both)
     if found:
         return named(found, [*singles, *both], stage, tried)

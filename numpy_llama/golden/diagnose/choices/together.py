@@ -20,6 +20,7 @@ FIRST = 2  # how many choices, and how many mistakes, are each tried with every 
 # Of what weights change, if they are a part of the explanation: its cosine with the error, how many
 # times it is in it, and how many formats are as like it as that.
 HALF, ONCE, LIKE = 0.2, (0.5, 2.0), 4
+ENOUGH = 1000  # sets of three, in a small model
 
 
 def kind(fault: Fault) -> str:
@@ -60,14 +61,14 @@ def is_part(trial: Trial) -> bool:
 
 
 def seen(chosen: Sequence[Trial]) -> list[Trial]:
-    """Weights of which something is seen, most first."""
-    weights = [t for t in chosen if len(t.faults) == 1 and t.faults[0].stored and is_part(t)]
+    """Weights of which something is seen, most first; what is before them is given."""
+    weights = [trial for trial in chosen if trial.faults[-1].stored and is_part(trial)]
     return sorted(weights, key=lambda trial: trial.along, reverse=True)[:LIKE]
 
 
 def fed_to(search: Search, weights: Trial, of: Sequence[Choice]) -> list[Choice]:
     """The activations that go with some weights, each in its ways."""
-    fed = possible(search, (c for c in of if go_together(weights.faults[0].id, c.id)))
+    fed = possible(search, (c for c in of if go_together(weights.faults[-1].id, c.id)))
     return [way for choice in fed for way in choice.each_way]
 
 
@@ -85,19 +86,32 @@ def of_one_program(
 
 
 def three(
-    search: Search, base: Trial, chosen: Sequence[Trial], of: Sequence[Choice]
+    search: Search, base: Trial, chosen: Sequence[Trial], of: Sequence[Choice], most: int
 ) -> tuple[list[Trial], list[Trial]]:
     """Weights of which something is seen, the activations that go with them, and a third choice.
 
-    No two of them need be nearer than one: what is rounded last hides what was rounded before.
+    No two of them need be nearer than one: what is rounded last hides what was rounded before. So
+    the weights may be seen only beside the third. No more than `most` are tried.
     """
     tried: list[Trial] = []
+
+    def needed(trials: Sequence[Trial]) -> list[Trial]:
+        tried.extend(trials)
+        return [t for t in best_of(search, trials, base) if needs_each(search, t, base)]
+
     for weights in seen(chosen):
+        trials = []
         for fed in fed_to(search, weights, of):
             pair = dataclasses.replace(weights, faults=(*weights.faults, fed))
-            tried += on_top(search, pair, of, each_way=True)
-        found = [t for t in best_of(search, tried, base) if needs_each(search, t, base)]
-        if found:
+            trials += on_top(search, pair, of, each_way=True)
+        if (found := needed(trials)) or len(tried) >= most:
+            return found, tried
+    stored = [choice for choice in of if choice.stored]
+    for third in [trial for trial in chosen if is_part(trial) and not trial.faults[0].stored]:
+        trials = on_top(search, third, stored)
+        sets = [(*w.faults, fed) for w in seen(trials) for fed in fed_to(search, w, of)]
+        trials = screened_sets(search.in_one_call(), sets, third)
+        if (found := needed(trials)) or len(tried) >= most:
             return found, tried
     return [], tried
 
@@ -123,9 +137,13 @@ def hidden(
 
 
 def needs_each(search: Search, trial: Trial, base: Trial) -> bool:
-    """Whether a trial leaves far less than it would without any one of its choices."""
-    parts = [trial.faults[:i] + trial.faults[i + 1 :] for i in range(len(trial.faults))]
-    return accounts(search, trial, base, *map(search.refine, parts))
+    """Whether a trial leaves far less than it would without any one of its choices.
+
+    What those leave is off where the golden's floors say so: one rounding may be as much.
+    """
+    sets = [trial.faults[:i] + trial.faults[i + 1 :] for i in range(len(trial.faults))]
+    parts = (dataclasses.replace(search.refine(part), floors=search.floors) for part in sets)
+    return accounts(search, trial, base, *parts)
 
 
 def once_each(found: Iterable[Trial]) -> list[Trial]:
@@ -145,6 +163,7 @@ def with_another(
     chosen: list[Trial],
     mistakes: list[Trial],
     of: Iterable[Choice] = CHOICES.values(),
+    most: int = ENOUGH,
 ) -> tuple[list[Trial], list[Trial]]:
     """Two choices, or a mistake and a choice, of which each alone leaves much; or three choices."""
     whole = sorted((trial for trial in chosen if trial.whole), key=by_residual, reverse=True)
@@ -159,7 +178,7 @@ def with_another(
             if second is None or accounts(search, pair, base, second):
                 found.append(pair)
     if not found:
-        found, more = three(search, base, whole, of)
+        found, more = three(search, base, whole, of, most)
         tried += more
     return once_each(found), tried
 
