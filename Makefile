@@ -117,7 +117,7 @@ clean: ## remove what the targets above made, except models
 
 .venv/run: .venv/made pyproject.toml
 	@echo "installing into .venv …" >&2
-	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf]"
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[bpe,gguf,speed]"
 	@touch $@
 
 .venv/test: .venv/run

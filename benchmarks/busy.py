@@ -23,7 +23,7 @@ WORK = {"decode, 64 tokens cached": 16, "read 32 tokens": 32, "read 512 tokens":
 def tokens_a_second(what: str, repeats: int = 7) -> float:
     """The median, in this process: before NumPy is there."""
     path = find_model(DEFAULT_MODEL)
-    suit(path, reads=what.startswith("read"))
+    suit(path, "reads" if what.startswith("read") else "makes")
     from numpy_llama import load
     from numpy_llama.loading.memory import keep_freed_memory
 

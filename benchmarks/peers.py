@@ -8,18 +8,23 @@ that slows down slows both. llama.cpp reads a GGUF file written from the same we
 
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else os.cpu_count() or 1
 os.environ["OPENBLAS_NUM_THREADS"] = str(THREADS)  # before NumPy is imported
 os.environ["OPENBLAS_THREAD_TIMEOUT"] = "16"  # as `generate` has it
+if find_spec("threadpoolctl"):
+    os.environ["LLAMA_NP_THREADS"] = str(THREADS)
 
 from numpy_llama import load, load_model  # noqa: E402
 from numpy_llama.formats.gguf.write import write  # noqa: E402
+from numpy_llama.golden.record.environment import blas_kernel  # noqa: E402
 from numpy_llama.golden.record.fingerprint import named_arrays  # noqa: E402
 from numpy_llama.loading.fast.layout import for_texts  # noqa: E402
 from numpy_llama.loading.memory import keep_freed_memory  # noqa: E402
@@ -127,9 +132,51 @@ def side_by_side(name: str, work: dict[str, Work], n: int) -> None:
                   f"   ratio {ratio:.2f}", flush=True)  # fmt: skip
 
 
+# A process of its own each: it loads the model, reads five tokens and chooses one.
+FIRST = {
+    "ours": "from numpy_llama.commands import main; main(['generate', '-n', '1', "
+    "'The capital of France is', '-m', {model!r}])",
+    "llama.cpp": "from llama_cpp import Llama; import numpy\n"
+    "llama = Llama({gguf!r}, n_ctx=64, n_threads={threads}, logits_all=True, verbose=False)\n"
+    "llama.eval([504, 3575, 282, 4649, 314]); print(int(numpy.argmax(llama.scores[4])))",
+    "transformers": "import torch; from transformers import AutoModelForCausalLM\n"
+    "torch.set_num_threads({threads})\n"
+    "m = AutoModelForCausalLM.from_pretrained({model!r}, dtype=torch.float32)\n"
+    "print(m(torch.tensor([[504, 3575, 282, 4649, 314]])).logits[0, -1].argmax())",
+}
+
+
+PEAK = """import atexit, sys
+from pathlib import Path
+peak = lambda: Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+atexit.register(lambda: print(peak(), file=sys.stderr))
+"""
+
+
+def first_token(program: str) -> tuple[float, float]:
+    """Seconds from the start of a process to its end, and the most memory it had, in MB."""
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", PEAK + program], capture_output=True, text=True)
+    taken = time.perf_counter() - begun
+    if done.returncode:
+        sys.exit(done.stderr)
+    return taken, int(done.stderr.split()[-1]) / 1e3
+
+
+def first_tokens(gguf: Path, peers: list[str]) -> None:
+    """A row for each: from nothing to the first token, the files cached; and peak memory."""
+    places = {"model": str(find_model(DEFAULT_MODEL)), "gguf": str(gguf), "threads": THREADS}
+    programs = {who: FIRST[who].format(**places) for who in ("ours", *peers)}
+    rows = [{who: first_token(text) for who, text in programs.items()} for _ in range(ROUNDS)]
+    for who in programs:
+        taken = statistics.median(row[who][0] for row in rows)
+        print(f"load to first token          {who:<13} {taken:8.2f} s   "
+              f"peak {max(row[who][1] for row in rows):,.0f} MB")  # fmt: skip
+
+
 def main() -> None:
     keep_freed_memory()
-    print(f"{THREADS} threads, float32, {DEFAULT_MODEL}")
+    print(f"OpenBLAS's kernel {blas_kernel()}, float32, {DEFAULT_MODEL}")
     with tempfile.TemporaryDirectory() as folder:
         peers = {"ours": ours()}
         for name, make in (("llama.cpp", lambda: llama_cpp(Path(folder))),
@@ -143,6 +190,7 @@ def main() -> None:
         for context in CONTEXTS:
             decoders = {who: peer[1](context) for who, peer in peers.items()}
             side_by_side(f"decode after {context}", decoders, DECODED)
+        first_tokens(Path(folder) / "model.gguf", [who for who in peers if who != "ours"])
 
 
 if __name__ == "__main__":

@@ -496,9 +496,10 @@ def test_threads_are_set_before_numpy_is_imported():
     ("command", "size", "environment", "blas", "own"),
     [
         (["generate"], 1000, {}, "1", 1),
-        (["generate"], 17 << 20, {}, "None", 1),
-        (["chat"], 17 << 20, {}, "None", 1),
-        (["generate"], 1000, {"OMP_NUM_THREADS": "3"}, "None", 1),
+        (["generate"], 17 << 20, {}, "None", cores()),
+        (["chat"], 17 << 20, {}, "None", cores()),
+        (["generate", "--stream"], 17 << 20, {}, "None", 1),
+        (["generate"], 1000, {"OMP_NUM_THREADS": "3"}, "None", 3),
         (["generate"], 0, {}, "None", 1),
         (["logits"], 1000, {}, "1", 1),
         (["logits"], 17 << 20, {}, "1", cores()),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from numpy_llama.choices import THREAD_VARIABLES
 from numpy_llama.loading import parallel
 from numpy_llama.loading.parallel import in_parallel, pool
 
@@ -21,6 +22,34 @@ def test_results_come_in_order_and_the_first_is_this_thread_s():
     found = in_parallel(lambda i: (i, threading.get_ident() == here), 3)
     assert [i for i, _ in found] == [0, 1, 2] and found[0][1] and not found[1][1]
     assert in_parallel(lambda i: i, 1) == [0]
+
+
+def test_the_blas_has_one_thread_meanwhile_and_all_of_them_again():
+    """Where it is known to have one already, and without threadpoolctl, nothing is done."""
+    code = """
+import sys
+import numpy
+from threadpoolctl import threadpool_info
+from numpy_llama.loading import parallel
+
+def threads():
+    return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+
+assert threads() == [2], threads()
+try:
+    with parallel.a_blas_of_one():
+        assert threads() == [1], threads()
+        raise KeyboardInterrupt
+except KeyboardInterrupt:
+    assert threads() == [2], threads()
+parallel.limits.cache_clear()
+sys.modules["threadpoolctl"] = None
+with parallel.a_blas_of_one():
+    assert threads() == [2]
+"""
+    settings = os.environ | dict.fromkeys(THREAD_VARIABLES, "2")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=settings)
+    assert done.returncode == 0
 
 
 def test_the_context_of_numpy_goes_along():

@@ -133,4 +133,4 @@ def test_the_classifiers_begin_with_the_oldest_python() -> None:
 
 def test_all_is_every_extra_of_a_user() -> None:
     extras = PROJECT["optional-dependencies"]
-    assert extras["all"] == [extras[name][0] for name in ("bpe", "gguf", "chat", "hub")]
+    assert extras["all"] == [extras[name][0] for name in ("bpe", "gguf", "chat", "hub", "speed")]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from numpy_llama.attention import attend_blocked
-from numpy_llama.loading.fast.wavefront import EVEN, LEAST, ends, in_parts, read_in_parts
+from numpy_llama.loading.fast.layout import for_texts
+from numpy_llama.loading.fast.wavefront import EVEN, LEAST, LONG, ends, in_parts, read_in_parts
 from numpy_llama.loading.parallel import pool
 from numpy_llama.loading.threads import OWN
 from numpy_llama.taps import Tap, no_tap
@@ -114,6 +115,24 @@ def test_logits_and_scores_are_read_in_parts(monkeypatch, last_only):
     logs = rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True))
     each = [logs[i, ids[i + 1]] for i in range(28)]
     np.testing.assert_allclose(text.logprobs(ids), each, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("tokens, parts", [(2 * LONG - 1, 1), (2 * LONG, 2)])
+def test_long_prompts_are_read_in_parts(monkeypatch, tokens, parts):
+    """Short ones by the threads of the BLAS: each part reads all weights."""
+    monkeypatch.setenv(OWN, "2")
+    stored, seen = model(np.float32, max_context=512), []
+
+    def parts_of(model, ids, cache, last_only, parts):
+        seen.append(parts)
+        return read_in_parts(model, ids, cache, last_only, parts)
+
+    monkeypatch.setattr("numpy_llama.loading.fast.wavefront.read_in_parts", parts_of)
+    texts, ids = for_texts(stored), random_tokens(stored.config, tokens)
+    got = texts.forward(ids, texts.new_cache(tokens), last_only=True)
+    assert sum(seen) == (parts if parts > 1 else 0)
+    want = model(max_context=512).forward(ids, last_only=True)
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
 
 
 def test_a_streamed_model_is_read_once():

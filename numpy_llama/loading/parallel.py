@@ -6,13 +6,14 @@ sleep; and what stands between the products is shared as well.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
 
-from .threads import own_threads
+from .threads import asked_for, own_threads
 
 T = TypeVar("T")
 
@@ -21,6 +22,26 @@ T = TypeVar("T")
 def pool(process: int) -> ThreadPoolExecutor:
     """The threads of this process: a forked child has none of its parent's."""
     return ThreadPoolExecutor(max(1, own_threads() - 1))
+
+
+@cache
+def limits() -> Any:
+    """What sets the BLAS's threads of a running program; None without threadpoolctl."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController()
+
+
+@contextmanager
+def a_blas_of_one() -> Iterator[None]:
+    """Meanwhile the BLAS has one thread, if it can be told so: the others are ours."""
+    if asked_for() == 1 or limits() is None:
+        yield
+        return
+    with limits().limit(limits=1, user_api="blas"):
+        yield
 
 
 def ended(others: Iterable["Future[Any]"]) -> None:

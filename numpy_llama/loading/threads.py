@@ -6,6 +6,7 @@ moment: another number may change the last digit of a logit.
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..choices import THREAD_VARIABLES
@@ -58,13 +59,13 @@ def of_16_bits(model: Path) -> bool:
     return False
 
 
-def suit(model: Path, reads: bool = False) -> None:
+def suit(model: Path, does: str = "") -> None:
     """Threads for a model, where NumPy is not there yet: one for a small one.
 
     Those of a model of 16-bit floats that will be streamed are our own: so matrices are expanded by
     all of them, where the BLAS would only multiply by all. Likewise where a model that surely fits
-    only `reads` a text: see wavefront.py. Texts are made by those of the BLAS: to wake one of ours
-    takes as long as a small product.
+    only "reads" a text: see wavefront.py. One that "makes" a text has those of the BLAS: to wake
+    one of ours takes as long as a small product. With threadpoolctl ours read its prompt before.
     """
     if "numpy" in sys.modules:
         return
@@ -75,9 +76,11 @@ def suit(model: Path, reads: bool = False) -> None:
         set_threads(1)
     elif free is None:
         return
-    elif (reads and fits(model, size, free)) or (2 * size > free and of_16_bits(model)):
+    elif (does == "reads" and fits(model, size, free)) or (2 * size > free and of_16_bits(model)):
         os.environ[OWN] = str(in_use())
         set_threads(1)
+    elif does == "makes" and fits(model, size, free) and find_spec("threadpoolctl"):
+        os.environ[OWN] = str(in_use())
 
 
 def fits(model: Path, size: int, free: int) -> bool:

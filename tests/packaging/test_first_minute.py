@@ -43,7 +43,7 @@ def tried(command: str, settings: dict[str, str], cwd: Path) -> subprocess.Compl
     )
 
 
-EXTRAS = ["core", "bpe", "gguf", "chat", "hub", "all", "core, without pip"]
+EXTRAS = ["core", "bpe", "gguf", "chat", "hub", "speed", "all", "core, without pip"]
 
 
 @pytest.mark.parametrize("extras", EXTRAS)

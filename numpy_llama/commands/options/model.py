@@ -15,7 +15,7 @@ from ..terminal.progress import Passing
 if TYPE_CHECKING:
     from ...text import TextModel
 
-READING = ("logits", "score")  # the commands that read a text, and make none
+DOES = {"logits": "reads", "score": "reads", "generate": "makes", "chat": "makes"}  # a text
 
 
 def check_positions(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
@@ -32,7 +32,7 @@ def suit_threads(ctx: click.Context, param: click.Parameter, value: str | None) 
     asked = [ctx.params.get(name) for name in ("dtype", "device", "stream")]
     resident = asked[:2] == ["float32", "cpu"] and asked[2] is not True
     with contextlib.suppress(LlamaError, OSError):
-        suit(find_model(value), reads=resident and ctx.info_name in READING)
+        suit(find_model(value), DOES.get(ctx.info_name or "", "") if resident else "")
     return value
 
 

@@ -1,6 +1,7 @@
 """Progress on stderr, where stderr is a terminal: a bar that stays, or a line that passes."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -87,7 +88,7 @@ class Watched(Sequence[Any]):
         return len(self.layers)
 
     def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, int):
+        if isinstance(i, int) and threading.current_thread() is threading.main_thread():
             self.progress(i % len(self), len(self))
         return self.layers[i]
 

@@ -19,6 +19,7 @@ from ...parameters import LayerWeights
 from ...taps import Tap, no_tap
 from ...tokens import Tokens, check_tokens
 from .one_token import Block, Columns, OneToken
+from .wavefront import LONG, InParts
 
 MOST = 2 << 30  # bytes of a model whose copy is soon made, and fits beside its file
 TILE = 512, 64  # rows and columns copied at a time: what both sides of a copy keep in the cache
@@ -84,7 +85,7 @@ class Later:
 
 
 @dataclass(frozen=True, repr=False)
-class ForTexts(Llama):
+class ForTexts(InParts):
     """A model that reads a prompt with its weights as they are, and decodes with the copy.
 
     So the first token does not wait for it, and a text of one token never makes it. Who looks at
@@ -92,6 +93,7 @@ class ForTexts(Llama):
     """
 
     later: Later | None = None
+    least: int = LONG
 
     def forward(
         self,
@@ -122,4 +124,4 @@ def for_texts(model: Llama) -> Llama:
     arrays = (array for layer in weights.layers for array in vars(layer).values())
     if sum(array.nbytes for array in arrays if array is not None) > MOST:
         return model
-    return ForTexts(model.config, weights, model.attention, Later(model))
+    return ForTexts(model.config, weights, model.attention, later=Later(model))

@@ -22,10 +22,11 @@ from ...kv_cache import KVCache, LayerCache
 from ...model import Llama
 from ...taps import Tap, no_tap
 from ...tokens import Tokens, check_tokens
-from ..parallel import in_parallel
+from ..parallel import a_blas_of_one, in_parallel
 from ..threads import own_threads
 
 LEAST = 4  # tokens of a part: each reads all weights
+LONG = 128  # of a part that is read by threads of our own where the BLAS has as many
 EVEN = 16  # tokens that the BLAS multiplies at once: of long parts, a multiple of it is faster
 
 
@@ -105,6 +106,8 @@ class InParts(Llama):
     Who looks at the taps sees it in one. So does a dynamic RoPE, whose angles know the length.
     """
 
+    least: int = LEAST
+
     def forward(
         self,
         tokens: Tokens,
@@ -114,7 +117,7 @@ class InParts(Llama):
     ) -> Array:
         """As Llama's, but for rounding."""
         ids = check_tokens(tokens, self.config)
-        parts = min(own_threads(), len(ids) // LEAST)
+        parts = min(own_threads(), len(ids) // self.least)
         if parts < 2 or self.config.rope_scaling.type == "dynamic" or tap is not no_tap:
             return super().forward(ids, cache, tap=tap, last_only=last_only)
         cache = self.new_cache(len(ids)) if cache is None else cache
@@ -154,6 +157,7 @@ def read_in_parts(model: Llama, ids: Array, cache: KVCache, last_only: bool, par
             turns[i].abandon()
             raise
 
-    rows = in_parallel(read, parts)
+    with a_blas_of_one():
+        rows = in_parallel(read, parts)
     cache.advance(len(ids))
     return rows[-1] if last_only else np.concatenate(rows)
