@@ -148,7 +148,7 @@ FIRST = {
 
 PEAK = """import atexit, sys
 from pathlib import Path
-peak = lambda: Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+peak = lambda: Path("/proc/self/status").read_text("utf-8").partition("VmHWM:")[2].split()[0]
 atexit.register(lambda: print(peak(), file=sys.stderr))
 """
 
@@ -156,7 +156,9 @@ atexit.register(lambda: print(peak(), file=sys.stderr))
 def first_token(program: str) -> tuple[float, float]:
     """Seconds from the start of a process to its end, and the most memory it had, in MB."""
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", PEAK + program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK + program], capture_output=True, encoding="utf-8"
+    )
     taken = time.perf_counter() - begun
     if done.returncode:
         sys.exit(done.stderr)
