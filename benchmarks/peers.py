@@ -24,8 +24,8 @@ if find_spec("threadpoolctl"):
 
 from numpy_llama import load, load_model  # noqa: E402
 from numpy_llama.formats.gguf.write import write  # noqa: E402
-from numpy_llama.golden.record.environment import blas_kernel  # noqa: E402
 from numpy_llama.golden.record.fingerprint import named_arrays  # noqa: E402
+from numpy_llama.loading.blas import blas_kernel  # noqa: E402
 from numpy_llama.loading.fast.layout import for_texts  # noqa: E402
 from numpy_llama.loading.memory import keep_freed_memory  # noqa: E402
 from numpy_llama.store.find import DEFAULT_MODEL, find_model  # noqa: E402

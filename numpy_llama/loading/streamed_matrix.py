@@ -2,8 +2,7 @@
 
 A block fits in the processor's cache, where it is expanded and multiplied at once; the whole matrix
 would be written to memory, and read back. The blocks are shared among threads, where the BLAS has
-one (see threads.py). The result is that of the whole matrix, but for rounding: with one thread,
-OpenBLAS's kernels for AVX-512 give the same bits in all that was tried, those for AVX2 not always.
+one (see threads.py). The result is that of the whole matrix, but for rounding.
 """
 
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from ..backend import Array
 from ..formats.storage.floats import bf16_to_f32, f16_to_f32
+from .blas import is_wide
 from .parallel import in_parallel
 from .threads import own_threads
 
@@ -21,12 +21,18 @@ EDGE = 64  # rows; a multiple of what the kernels of BLAS take at a time
 # products (up to 10⁶ multiplications) in another order than large ones: no block may be small.
 ONE, FEW = 1 << 18, 1 << 19
 MOST = 512  # rows of a block for many rows of x
+FEWEST = 64  # rows of x, up to which OpenBLAS's kernels for AVX-512 are faster for w xᵀ
 
 
 def block_rows(x_rows: int, columns: int) -> int:
     """How many rows of a matrix are expanded at a time."""
     least = -(-(ONE if x_rows == 1 else FEW) // columns)
     return EDGE * -(-max(least, min(x_rows, MOST)) // EDGE)
+
+
+def product(x: Array, w: Array) -> Array:
+    """x wᵀ; of a few rows as (w xᵀ)ᵀ where that is faster: 1.3 to 1.8 times with AVX-512."""
+    return (w @ x.T).T if 1 < len(x) <= FEWEST and is_wide() else x @ w.T
 
 
 class StreamedMatrix:
@@ -86,7 +92,7 @@ class Transposed:
             buffer = np.empty(min(2 * height, n) * columns, np.float32)
             for i in range(worker, len(firsts), workers):
                 first, last = firsts[i], lasts[i]
-                y[:, first:last] = x @ matrix.rows(first, last, buffer).T
+                y[:, first:last] = product(x, matrix.rows(first, last, buffer))
 
         in_parallel(share, workers)
         return y

@@ -18,7 +18,7 @@ from numpy_llama import load_model
 from numpy_llama.golden import Bundle, load, record
 from numpy_llama.golden.kit.cases import CASES
 from numpy_llama.golden.kit.kit import write_kit
-from numpy_llama.golden.record.environment import blas_kernel
+from numpy_llama.loading.blas import blas_kernel
 from tests.models import random_model, random_tokens, tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
