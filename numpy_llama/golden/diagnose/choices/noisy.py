@@ -83,14 +83,15 @@ def likeness(search: Search, faults: Set, rows: np.ndarray) -> Likeness:
     """Of these rows, with all that is equally right as a model with these choices."""
     computed = [fault for fault in faults if not fault.stored]
     model = with_stored(search.model, faults)
-    runs = [search.play(faults, "float64")]
-    runs += [search.play_on(variant, computed) for variant in variants(model, search.dtype)]
+    runs = [search.play(faults, "float64")["logits"][rows]]
+    for variant in variants(model, search.dtype):
+        runs.append(search.play_on(variant, computed)["logits"][rows])
     direction = search.in_one_call().beginning(()).noise
 
     def size(x: np.ndarray) -> np.ndarray:
         return np.linalg.norm(beside(x, direction), axis=-1)
 
-    many = np.stack([run["logits"][rows] for run in runs])
+    many = np.stack(runs)
     n, mean = len(many), many.mean(axis=0)
     apart = size(many - mean) * n / (n - 1)  # from the mean of the others
     as_many = math.sqrt((1 + 1 / n) / (1 + 1 / (n - 1)))
