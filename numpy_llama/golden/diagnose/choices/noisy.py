@@ -29,6 +29,7 @@ ROWS = 8  # how many must be off: in fewer, chance is enough
 MOST = 64  # of which no more are looked at
 POINTS = 0.4  # the cosine, in a quick look, of what a choice changes with the error
 NEAR, MORE = 3, 2  # how many are looked at exactly: at first, and with one more
+WAYS, AS_WELL = 3, 0.9  # in how many ways each, and what share of the best one's cosine
 NEARLY = 0.8  # what may be left of the error of a row, as their geometric mean
 ALIKE = 1.5  # times as far as a right run, likewise
 SURE = 2.0  # standard errors by which one is further that is ruled out
@@ -108,11 +109,18 @@ def tellable(search: Search, base: Trial) -> bool:
 
 def pointing(trials: Iterable[Trial]) -> list[Trial]:
     """Those that move the logits where the candidate's are; each set of names once, best first."""
-    best: dict[tuple[str, ...], Trial] = {}
+    return [ways[0] for ways in in_their_ways(trials)]
+
+
+def in_their_ways(trials: Iterable[Trial]) -> list[list[Trial]]:
+    """The same, each with the other ways to make these choices that do so about as well."""
+    found: dict[tuple[str, ...], list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.along, reverse=True):
         if trial.along >= POINTS and all(fault.id in CHOICES for fault in trial.faults):
-            best.setdefault(tuple(sorted(fault.id for fault in trial.faults)), trial)
-    return list(best.values())
+            ways = found.setdefault(tuple(sorted(fault.id for fault in trial.faults)), [])
+            if len(ways) < WAYS and trial.along >= AS_WELL * (ways or [trial])[0].along:
+                ways.append(trial)
+    return list(found.values())
 
 
 def within_noise(
@@ -126,7 +134,8 @@ def within_noise(
     rows = rows_off(search)
     if len(rows) < ROWS:
         return []
-    sets = [trial.faults for trial in (*pointing(trials)[:NEAR], *pointing(more)[:MORE])]
+    near = [*in_their_ways(trials)[:NEAR], *in_their_ways(more)[:MORE]]
+    sets = [trial.faults for ways in near for trial in ways]
     looks = {faults: likeness(search, faults, rows) for faults in sets}
     alike = {faults: look for faults, look in looks.items() if look.alike}
     if not alike:

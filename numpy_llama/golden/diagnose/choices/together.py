@@ -6,6 +6,7 @@ to be seen first.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 
 from ...faults import CHOICES, Choice, Fault
@@ -127,7 +128,8 @@ def hidden(
     computed = [t for t in pointing(alone) if not t.faults[0].stored]
     fed: list[Trial] = []
     for weights in seen(alone):
-        sets = [(*weights.faults, way) for way in fed_to(search, weights, of)]
+        kept = CHOICES[weights.faults[0].id].each_way
+        sets: list[tuple[Fault, ...]] = [*itertools.product(kept, fed_to(search, weights, of))]
         fed += screened_sets(search.in_one_call(), sets)
     third = [c for c in possible(search, of) if kind(c) not in ("weights", "activations")]
     ways = [way for choice in third for way in choice.each_way]

@@ -12,7 +12,7 @@ from ....taps import Tap
 from ...replay.precision import Narrow, round_to_bfloat16, round_to_float16
 from ..fault import Change, as_array_of, stage
 from .choice import Choice, choice
-from .quantise import Quantiser, in_groups, int8, or_half, q8_0
+from .quantise import Quantiser, in_groups, int8, int8_by_factor, or_half, q8_0
 from .weights import GROUPS, fits
 
 
@@ -86,6 +86,7 @@ def of_activations() -> Iterator[Choice]:
             "llama2.c's runq.c (64); dynamic quantisation of many frameworks",
             fed_with(quantise),
             fed_with(quantise, head_too=False),
+            fed_with(in_groups(int8_by_factor, size)),
             applies=fits(size),
             rounds_to="bfloat16",
         )

@@ -23,6 +23,7 @@ from .quantise import (
     by_rows,
     in_groups,
     int8,
+    int8_by_factor,
     int8_to_128,
     or_half,
     q4_0,
@@ -150,7 +151,7 @@ def rounded(name: str, narrow: Quantiser) -> Format:
 
 INT8 = "w ≈ s·q, q = round(w/s), s = max |w| / 127"
 OR_HALF = "r rounds to float16; or w ≈ r(w), where rows are no whole groups of 32"
-HALVES = (int8, partial(int8, rounded=away_from_zero))
+HALVES = (int8, partial(int8, rounded=away_from_zero), int8_by_factor)
 
 FORMATS: dict[str, Format] = {
     "float16": rounded("float16", round_to_float16),
