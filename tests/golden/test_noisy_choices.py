@@ -15,6 +15,7 @@ from numpy_llama.config import LlamaConfig
 from numpy_llama.golden import CATALOGUE, CHOICES, Candidate, Report, as_text, check
 from numpy_llama.golden.diagnose.choices import noisy, together
 from numpy_llama.golden.diagnose.evidence import gather
+from numpy_llama.golden.diagnose.search.runs import beside, main_direction
 from numpy_llama.golden.diagnose.search.search import Search
 from numpy_llama.golden.diagnose.search.trial import Trial
 from numpy_llama.golden.kit.cases import Case
@@ -156,6 +157,40 @@ def test_all_rows_of_the_logits_have_to_be_there() -> None:
     assert tellable(0) and not tellable(1)
     assert not tellable(0, dataclasses.replace(base, errors={("logits", 0): 0.01}))  # not clear
     assert not tellable(0, dataclasses.replace(base, faults=(CATALOGUE["relu"],)))
+
+
+def test_the_direction_of_the_noise_is_that_of_most_rows() -> None:
+    random = np.random.default_rng(0)
+    direction = random.normal(size=50)
+    direction /= np.linalg.norm(direction)
+    rows = random.normal(size=(20, 1)) * direction + 0.02 * random.normal(size=(20, 50))
+    rows[3], rows[4, 0] = 0, np.nan  # of rows without a direction there is none
+    found = main_direction(rows)
+    assert abs(found @ direction) > 0.99 and np.linalg.norm(found) == pytest.approx(1)
+    left = beside(rows[5:], found)
+    assert np.linalg.norm(left) < 0.3 * np.linalg.norm(rows[5:])
+    np.testing.assert_allclose(left @ found, 0, atol=1e-12)
+    assert not main_direction(np.zeros((2, 3))).any()
+
+
+def test_a_search_knows_the_direction_of_the_model_s_own_noise() -> None:
+    """Found of the model alone: the same for each set of choices, whatever the candidate is."""
+    T = len(golden().schedule.tokens)
+    exact, noisy_run = golden().values["logits"], in_dtype(MODEL, "float32")
+    noise = run(noisy_run, golden().schedule, ["logits"])["logits"] - exact
+    unit = noise / np.linalg.norm(noise, axis=-1, keepdims=True)
+    for values in (logits(0), logits(1, PAIR)):
+        evidence = gather(golden(), {"logits": values}, {"logits": range(T)})
+        floors = {
+            ("logits", i): f for i, f in enumerate(golden().group_floors("logits", "float32"))
+        }
+        search = Search(MODEL, golden().schedule, evidence, floors, "float32", no_progress)
+        found = search.beginning(()).noise
+        assert np.linalg.norm(found) == pytest.approx(1, rel=1e-5)
+        share = float(np.square(unit @ found).mean())
+        other = np.roll(found, 1)
+        assert share > 2 * float(np.square(unit @ other).mean())
+        assert search.beginning((CHOICES["kv-float16"],)).noise is found
 
 
 def test_likeness_is_a_matter_of_most_rows() -> None:
