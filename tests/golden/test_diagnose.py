@@ -315,7 +315,7 @@ def test_the_work_on_pairs_is_counted_and_not_timed():
     from types import SimpleNamespace
 
     from numpy_llama.config import LlamaConfig
-    from numpy_llama.golden.diagnose.diagnose import affordable
+    from numpy_llama.golden.diagnose.pairs import affordable
     from numpy_llama.golden.faults import CATALOGUE
 
     def runs(config, tokens):

@@ -193,6 +193,27 @@ def test_a_search_knows_the_direction_of_the_model_s_own_noise() -> None:
         assert search.beginning((CHOICES["kv-float16"],)).noise is found
 
 
+def test_of_what_is_alike_the_fewest_choices_are_named_that_are_needed() -> None:
+    """What is nearer than fewer choices, but not surely, rules these not out either."""
+    random = np.random.default_rng(0)
+    noise = np.exp(random.normal(0, 0.1, 20))
+    ones = np.ones(20)
+    one, more = (CHOICES["activations-float16"],), tuple(CHOICES[id] for id in PAIR)
+    other = (CHOICES["kv-float16"],)
+
+    def look(standard_errors: float) -> noisy.Likeness:
+        share = np.log(noise) - np.log(noise).mean()
+        further = standard_errors * share.std(ddof=1) / np.sqrt(20)
+        return noisy.Likeness(0.5 * np.exp(share + further), ones, ones)
+
+    best = noisy.Likeness(0.5 * ones, ones, ones)
+    assert noisy.nearest({one: look(2.5), more: best}) == [one]
+    assert noisy.nearest({one: look(3.5), more: best}) == [more]
+    assert noisy.nearest({one: look(1.5), other: best}) == [one, other]
+    assert noisy.nearest({one: look(2.5), other: best}) == [other]
+    assert noisy.nearest({}) == []
+
+
 def test_likeness_is_a_matter_of_most_rows() -> None:
     ones = np.ones(20)
     right = noisy.Likeness(0.5 * ones, 0.5 * ones, ones)

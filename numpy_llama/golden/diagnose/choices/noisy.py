@@ -10,7 +10,7 @@ which most of the noise lies:
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,15 +138,18 @@ def within_noise(
     sets = [trial.faults for ways in near for trial in ways]
     looks = {faults: likeness(search, faults, rows) for faults in sets}
     alike = {faults: look for faults, look in looks.items() if look.alike}
-    if not alike:
-        return []
+    return [search.refine(faults) for faults in nearest(alike)]
 
-    def ruled_out(faults: Set) -> bool:
-        fewer = [f for f in alike if names(f) < names(faults)]
-        needless = any(not alike[f].further_than(alike[faults], NEEDED) for f in fewer)
-        return needless or any(alike[faults].further_than(best, SURE) for best in alike.values())
 
-    return [search.refine(faults) for faults in alike if not ruled_out(faults)]
+def nearest(alike: Mapping[Set, Likeness]) -> list[Set]:
+    """Without what has a choice that is not needed: those than which none is surely nearer."""
+
+    def needless(faults: Set) -> bool:
+        fewer = [look for other, look in alike.items() if names(other) < names(faults)]
+        return any(not look.further_than(alike[faults], NEEDED) for look in fewer)
+
+    kept = [faults for faults in alike if not needless(faults)]
+    return [f for f in kept if not any(alike[f].further_than(alike[b], SURE) for b in kept)]
 
 
 def names(faults: Iterable[Fault]) -> set[str]:
