@@ -301,6 +301,27 @@ def test_rows_that_are_no_whole_groups_are_in_float16() -> None:
     assert set(report.chosen) == {"weights-q8-0", "activations-q8-0"}, as_text(report)
 
 
+def by_a_factor(row: np.ndarray) -> np.ndarray:
+    """As CTranslate2 does it: what it keeps is 127 / max."""
+    factor = np.float32(127) / np.abs(row).max()
+    return np.round(row * factor).astype(np.int8).astype(np.float32) / factor
+
+
+def test_halves_that_a_factor_sends_another_way_are_no_mistake() -> None:
+    """Weights of few digits, as a model has that was quantised before, have many."""
+    few = {}
+    for name, t in TENSORS.items():
+        largest = np.abs(t).max(axis=-1, keepdims=True)  # of each row, so that last digits differ
+        few[name] = np.round(t / largest * 8) * (largest / 8) if t.ndim == 2 else t
+    model = Llama(CASE.config, weights_of(CASE.config, few))
+    bundle = record(model, CASE.tokens, CASE.decode, CASE.chunk, ["logits"], detect=False)
+    stored = {n: grouped(by_a_factor, t.shape[1])(t) if t.ndim == 2 else t for n, t in few.items()}
+    values = logits_of(CASE.config, stored, bundle.schedule.tokens, Parts())
+    report = check(bundle, Candidate({"logits": values}, "float32"), model=model)
+    assert report.chosen == ("weights-int8-row",), as_text(report)
+    assert report.diagnosis and report.diagnosis.suspects[0].residual < 10
+
+
 def test_a_declared_choice_passes_where_no_mistake_is_looked_for() -> None:
     """Then nothing else is tried; and what was not declared is wrong, as far as one can see."""
     assert judged("kv-float16", allow=("kv-float16",), name_mistakes=False).summary == "passed"
