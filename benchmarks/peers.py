@@ -31,6 +31,7 @@ from numpy_llama.loading.memory import keep_freed_memory  # noqa: E402
 from numpy_llama.store.find import DEFAULT_MODEL, find_model  # noqa: E402
 
 ROUNDS = 5
+PAUSE = 0.1  # seconds before each run: threads of the last one spin for a while before they sleep
 DECODED = 16
 PREFILLS = (32, 512, 2048)
 CONTEXTS = (64, 2048)
@@ -114,6 +115,7 @@ def transformers() -> tuple[Work, Callable[[int], Work]]:
 
 
 def seconds(work: Work, n: int) -> float:
+    time.sleep(PAUSE)
     begun = time.perf_counter()
     work(n)
     return time.perf_counter() - begun

@@ -9,8 +9,8 @@ from numpy_llama.attention import attend, attend_blocked
 from numpy_llama.config import RopeScaling
 from numpy_llama.errors import InputError
 from numpy_llama.generation import generate
-from numpy_llama.loading.fast import layout
-from numpy_llama.loading.fast.layout import ForTexts, for_texts, joined, side_by_side
+from numpy_llama.loading.fast import layout, one_token, reader
+from numpy_llama.loading.fast.layout import ForTexts, for_texts, joined, side_by_side, stretch
 from numpy_llama.loading.fast.one_token import attend_one
 from numpy_llama.model import Llama
 from numpy_llama.text import TextModel
@@ -27,19 +27,25 @@ def model(dtype=np.float32, **config):
 def test_the_values_stay_and_the_longer_axis_is_contiguous(shapes):
     rng = np.random.default_rng(0)
     matrices = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    A = side_by_side(*matrices)
-    np.testing.assert_array_equal(A, np.concatenate(matrices).T)
-    longer = int(np.argmax(A.shape))
-    assert A.dtype == np.float32 and A.strides[longer] == 4
-    if len(matrices) == 1 and shapes[0][0] <= shapes[0][1]:
-        assert A.base is matrices[0]  # no copy
+    memory = stretch(sum(w.size for w in matrices), np.dtype(np.float32))
+    for rows_stay in (False, True):
+        A = side_by_side(memory, rows_stay, *matrices)
+        np.testing.assert_array_equal(A, np.concatenate(matrices).T)
+        assert A.dtype == np.float32 and np.shares_memory(A, memory)
+        assert A.strides[0 if rows_stay else int(np.argmax(A.shape))] == 4
+
+
+def test_memory_begins_where_a_line_of_the_cache_does():
+    for size in (1, 17, 5000):
+        memory = stretch(size, np.dtype(np.float32))
+        assert memory.shape == (size,) and memory.ctypes.data % 64 == 0
 
 
 def test_biases_are_those_of_the_layers_that_have_one():
     w, b = np.ones((2, 3), np.float32), np.array([1, 2], np.float32)
-    x = np.array([1, 1, 1], np.float32)
-    np.testing.assert_array_equal(joined((w, b), (w, None))(x), [4, 5, 3, 3])
-    assert joined((w, None), (w, None)).b is None
+    x, memory = np.array([1, 1, 1], np.float32), np.empty(12, np.float32)
+    np.testing.assert_array_equal(joined(memory, False, (w, b), (w, None))(x), [4, 5, 3, 3])
+    assert joined(memory, False, (w, None), (w, None)).b is None
 
 
 SHAPES = [
@@ -53,8 +59,17 @@ SHAPES = [
 ]
 
 
+@pytest.fixture(params=["longer axis, AVX2", "rows, AVX-512"])
+def machine(request, monkeypatch):
+    """Both layouts, and the orders of products for both kinds of kernels, on any machine."""
+    other = request.param == "rows, AVX-512"
+    monkeypatch.setattr(layout, "in_rows", lambda nbytes: other)
+    for module in (one_token, reader):
+        monkeypatch.setattr(module, "is_wide", lambda: other)
+
+
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_each_token_has_the_logits_of_the_textbook(config):
+def test_each_token_has_the_logits_of_the_textbook(config, machine):
     stored = model(**config)
     texts, exact = for_texts(stored), model(np.float64, **config)
     assert isinstance(texts, ForTexts)
@@ -88,7 +103,7 @@ def test_who_looks_at_the_taps_sees_the_model_s_own_stages():
 
 @pytest.mark.parametrize("H, K", [(6, 6), (6, 2), (6, 1)])
 @pytest.mark.parametrize("S", [1, 2, 77])
-def test_one_query_sees_what_the_textbook_s_does(H, K, S):
+def test_one_query_sees_what_the_textbook_s_does(H, K, S, machine):
     rng = np.random.default_rng(S)
     q = 5 * rng.normal(size=(1, H, 10))
     room = rng.normal(size=(2, K, S + 3, 10))  # as in a cache, where more would fit
@@ -119,20 +134,65 @@ def test_a_gate_far_below_zero_is_zero_and_no_warning():
     assert np.isfinite(for_texts(stored).forward([3], cache)).all()
 
 
-def test_a_prompt_is_read_to_the_bit_as_without_and_makes_no_copy():
+@pytest.mark.parametrize("last_only", [True, False])
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+def test_a_prompt_has_the_logits_of_the_textbook(config, last_only, machine):
+    """In two chunks, the second after what is cached; and all positions are cached."""
+    stored, exact = model(**config), model(np.float64, **config)
+    ids = random_tokens(stored.config, 11)
+    caches = [one.new_cache(16) for one in (stored, exact)]
+    for chunk in (ids[:5], ids[5:]):
+        got = for_texts(stored).forward(chunk, caches[0], last_only=last_only)
+        want = exact.forward(chunk, caches[1], last_only=last_only)
+        assert got.shape == want.shape and got.dtype == np.float32
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(caches[0].k, caches[1].k, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(caches[0].v, caches[1].v, rtol=1e-4, atol=1e-5)
+
+
+def test_a_long_prompt_is_read_with_the_matrices_as_they_are(machine):
+    """From FEW tokens on the other order is slower."""
+    weights = model().weights
+    for tokens in (reader.FEW, reader.FEW + 1):
+        one = reader.reader(model(), tokens, None)
+        is_turned = isinstance(one.weights.layers[0].w_up, reader.Turned)
+        assert is_turned == one.few == (reader.is_wide() and tokens <= reader.FEW)
+        assert one.weights.layers[0].attn_norm is not None
+    assert type(weights.layers[0].w_up) is np.ndarray
+
+
+def test_of_the_last_block_the_other_tokens_are_left_out(monkeypatch):
+    """The feed-forward network sees of it the last token alone."""
+    stored, seen = model(), []
+    feed_forward = Llama.feed_forward
+
+    def counted(self, x, layer, tap):
+        seen.append(len(x))
+        return feed_forward(self, x, layer, tap)
+
+    monkeypatch.setattr(Llama, "feed_forward", counted)
+    cache = stored.new_cache(9)
+    for_texts(stored).forward(random_tokens(stored.config, 9), cache, last_only=True)
+    assert seen == [9] * (stored.config.n_layers - 1) + [1]
+
+
+def test_a_prompt_makes_no_copy_and_a_token_does():
     stored = model()
     texts = for_texts(stored)
-    ids = random_tokens(stored.config, 9)
     cache = texts.new_cache(10)
-    np.testing.assert_array_equal(texts.forward(ids, cache), stored.forward(ids))
+    texts.forward(random_tokens(stored.config, 9), cache)
     assert "model" not in vars(texts.later)
     texts.forward([3], cache)
     assert "model" in vars(texts.later)
     copy = texts.later.model
     assert copy.tok_embeddings is stored.weights.tok_embeddings
-    for block, own in zip(copy.blocks, stored.weights.layers, strict=True):
-        assert block.gate_up.A.flags.c_contiguous
-        assert block.down.A.base is own.w_down  # whose longer axis is contiguous already
+    ends = [
+        (layer.A.ctypes.data, layer.A.ctypes.data + layer.A.nbytes)
+        for block in copy.blocks
+        for layer in (block.qkv, block.out, block.gate_up, block.down)
+    ]
+    ends.append((copy.head.A.ctypes.data, 0))
+    assert all(end == begin for (_, end), (begin, _) in zip(ends, ends[1:], strict=False))
 
 
 def test_a_text_is_the_same_each_time():

@@ -2,6 +2,7 @@
 
 import ctypes
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,12 @@ def blas_kernel() -> str:
 def is_wide() -> bool:
     """Whether OpenBLAS has one of its kernels for AVX-512."""
     return blas_kernel().partition(",")[0].lower() in WIDE
+
+
+def has_avx512() -> bool:
+    """Whether the processor has vectors of 512 bits, whatever the BLAS uses of them."""
+    try:
+        umath = import_module("numpy._core._multiarray_umath")
+        return bool(umath.__cpu_features__["AVX512F"])
+    except (ImportError, AttributeError, KeyError):  # a part of NumPy that is not promised
+        return False

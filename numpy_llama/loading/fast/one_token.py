@@ -15,6 +15,7 @@ import numpy as np
 from ...config import LlamaConfig
 from ...kv_cache import KVCache
 from ...rope_scaling import frequencies
+from ..blas import is_wide
 
 Vector = np.ndarray
 
@@ -63,15 +64,16 @@ def attend_one(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Vector:
     """`attend` of a single query: the product of keys with one vector after the other.
 
     For the few queries of a group at once, the BLAS would first copy the keys into an order of its
-    own, which takes longer than to multiply them. q: (H, hd); k, v: (K, S, hd); returns (H·hd,).
+    own, which takes longer than to multiply them; so too the values, but for its kernels for
+    AVX-512. q: (H, hd); k, v: (K, S, hd); returns (H·hd,).
     """
     K, _, hd = k.shape
     grouped = (q / q.dtype.type(math.sqrt(hd))).reshape(K, -1, hd, 1)  # (K, G, hd, 1)
     scores = (k[:, None] @ grouped)[..., 0]  # (K, G, S)
     scores -= scores.max(axis=-1, keepdims=True)
     weights = np.exp(scores, out=scores)
-    heads: np.ndarray = weights @ v  # (K, G, hd)
-    heads /= weights.sum(axis=-1, keepdims=True)
+    heads: np.ndarray = weights @ v if is_wide() else (weights[:, :, None] @ v[:, None])[:, :, 0]
+    heads /= weights.sum(axis=-1, keepdims=True)  # (K, G, hd)
     return heads.reshape(-1)
 
 

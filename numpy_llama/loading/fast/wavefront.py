@@ -24,6 +24,7 @@ from ...taps import Tap, no_tap
 from ...tokens import Tokens, check_tokens
 from ..parallel import a_blas_of_one, in_parallel
 from ..threads import own_threads
+from .reader import reader
 
 LEAST = 4  # tokens of a part: each reads all weights
 LONG = 128  # of a part that is read by threads of our own where the BLAS has as many
@@ -71,14 +72,6 @@ class PartOfLayer(LayerCache):
         return seen
 
 
-@dataclass(frozen=True, repr=False)
-class Headless(Llama):
-    """The blocks alone: of all parts but the last, nobody asks for the logits."""
-
-    def head(self, x: Array, tap: Tap) -> Array:
-        return x
-
-
 def ends(model: Llama, start: int, L: int, parts: int) -> list[int]:
     """Where parts end that take about as long: the later see more keys, and are shorter.
 
@@ -116,14 +109,19 @@ class InParts(Llama):
         last_only: bool = False,
     ) -> Array:
         """As Llama's, but for rounding."""
+        if tap is not no_tap:
+            return super().forward(tokens, cache, tap=tap, last_only=last_only)
         ids = check_tokens(tokens, self.config)
         parts = min(own_threads(), len(ids) // self.least)
-        if parts < 2 or self.config.rope_scaling.type == "dynamic" or tap is not no_tap:
-            return super().forward(ids, cache, tap=tap, last_only=last_only)
+        if parts < 2 or self.config.rope_scaling.type == "dynamic":
+            return self.whole(len(ids), last_only).forward(ids, cache, last_only=last_only)
         cache = self.new_cache(len(ids)) if cache is None else cache
         cache.check_room(len(ids))
-        model = Llama(self.config, self.weights, self.attention)
-        return read_in_parts(model, ids, cache, last_only, parts)
+        return read_in_parts(self, ids, cache, last_only, parts)
+
+    def whole(self, tokens: int, last_only: bool) -> Llama:
+        """The model to read so many tokens with, in one."""
+        return Llama(self.config, self.weights, self.attention)
 
 
 def in_parts(model: Llama) -> Llama:
@@ -147,10 +145,9 @@ def read_in_parts(model: Llama, ids: Array, cache: KVCache, last_only: bool, par
     turns: list[Part] = []
     for chunk_start in (0, *borders[:-1]):
         turns.append(Part(cache, start + chunk_start, turns[-1] if turns else None))
-    headless = Headless(model.config, model.weights, model.attention)
 
     def read(i: int) -> Array:
-        one = headless if last_only and i < parts - 1 else model
+        one = reader(model, len(chunks[i]), int(i == parts - 1) if last_only else None)
         try:
             return one.forward(chunks[i], turns[i], last_only=last_only)
         except BaseException:
