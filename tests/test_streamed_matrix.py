@@ -95,7 +95,7 @@ def test_a_block_is_neither_too_small_for_the_blas_nor_too_large() -> None:
             rows = block_rows(L, columns)
             assert rows % 64 == 0
             assert L == 1 or L * rows * columns > 1e6
-            assert rows * columns <= max(2 * (1 << 19), 64 * columns, 576 * columns)
+            assert rows * columns <= max(2 * (1 << 20), 64 * columns, 576 * columns)
 
 
 def test_another_shape_is_refused() -> None:

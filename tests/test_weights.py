@@ -27,16 +27,19 @@ def write(folder: Path, dtype: Target = "bf16", **overrides: int) -> Path:
 
 @pytest.mark.parametrize("compute", ["float32", "float64"])
 @pytest.mark.parametrize("stored", ["f32", "f16", "bf16"])
-def test_streamed_logits_are_the_resident_ones_bit_for_bit(
+def test_streamed_logits_are_the_resident_ones(
     tmp_path: Path, stored: Target, compute: str
 ) -> None:
+    """Bit for bit in float64; in float32 a kernel may be given another order of sums."""
     checkpoint = open_checkpoint(write(tmp_path / "model", stored))
     tokens = random_tokens(CONFIG, 9)
     resident, streamed = (model_of(checkpoint, compute, stream) for stream in (False, True))
     caches = [model.new_cache(10) for model in (resident, streamed)]
     for part in (tokens[:8], tokens[8:]):  # a prefill and a step
         logits = [m.forward(part, c) for m, c in zip((resident, streamed), caches, strict=True)]
-        np.testing.assert_array_equal(logits[0], logits[1])
+        if compute == "float64":
+            np.testing.assert_array_equal(logits[0], logits[1])
+        np.testing.assert_allclose(logits[0], logits[1], rtol=1e-4, atol=1e-5)
         assert logits[1].dtype == compute
 
 

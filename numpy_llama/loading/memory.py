@@ -15,8 +15,9 @@ from ..config import LlamaConfig
 class Need:
     """Bytes of weights in memory, in the dtype of the computation.
 
-    resident: all of them. streamed: what is outside of the blocks, the blocks' vectors, and one
-    matrix: a quantised one is expanded whole, one of 16-bit floats in parts. A float32 file is
+    resident: all of them. streamed, at most: what is outside of the blocks, their vectors, and one
+    matrix. A quantised one is expanded whole; one of 16-bit floats in parts, a head (not a tied
+    one) too, so that of those hardly more than the embeddings is in memory. A float32 file is
     used where it lies, so that the system can take its part of `resident` back.
     """
 

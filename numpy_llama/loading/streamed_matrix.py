@@ -17,22 +17,16 @@ from .threads import own_threads
 
 TO_F32 = {"BF16": bf16_to_f32, "F16": f16_to_f32}
 EDGE = 64  # rows; a multiple of what the kernels of BLAS take at a time
-# Elements of a block: for one row of x, 1 MB as float32. For a few rows the BLAS sums small
-# products (up to 10⁶ multiplications) in another order than large ones: no block may be small.
-ONE, FEW = 1 << 18, 1 << 19
+# Elements of a block: 4 MB as float32. In smaller ones the threads wait for each other between the
+# steps; and a product of up to 10⁶ multiplications the BLAS sums in another order than others.
+BLOCK = 1 << 20
 MOST = 512  # rows of a block for many rows of x
-FEWEST = 64  # rows of x, up to which OpenBLAS's kernels for AVX-512 are faster for w xᵀ
+FEW = 128  # rows of x, up to which OpenBLAS's kernels for AVX-512 are faster for w xᵀ: twice for 16
 
 
 def block_rows(x_rows: int, columns: int) -> int:
     """How many rows of a matrix are expanded at a time."""
-    least = -(-(ONE if x_rows == 1 else FEW) // columns)
-    return EDGE * -(-max(least, min(x_rows, MOST)) // EDGE)
-
-
-def product(x: Array, w: Array) -> Array:
-    """x wᵀ; of a few rows as (w xᵀ)ᵀ where that is faster: 1.3 to 1.8 times with AVX-512."""
-    return (w @ x.T).T if 1 < len(x) <= FEWEST and is_wide() else x @ w.T
+    return EDGE * -(-max(-(-BLOCK // columns), min(x_rows, MOST)) // EDGE)
 
 
 class StreamedMatrix:
@@ -85,14 +79,17 @@ class Transposed:
         firsts = [*range(0, max(n - height, 0) + 1, height)]  # the last takes what is left over
         lasts = [*firsts[1:], n]
         workers = min(own_threads(), len(firsts))
-        y = np.empty((len(x), n), np.result_type(x, matrix.dtype))
+        few = 1 < len(x) <= FEW and x.dtype == matrix.dtype == np.float32 and is_wide()
+        x_t = np.ascontiguousarray(x.T) if few else x.T
+        y_t = np.empty((n, len(x)), np.result_type(x, matrix.dtype), order="C" if few else "F")
 
         def share(worker: int) -> None:
             """Every so manieth block, from the worker's own."""
             buffer = np.empty(min(2 * height, n) * columns, np.float32)
             for i in range(worker, len(firsts), workers):
                 first, last = firsts[i], lasts[i]
-                y[:, first:last] = product(x, matrix.rows(first, last, buffer))
+                w = matrix.rows(first, last, buffer)
+                y_t[first:last] = w @ x_t if few else (x @ w.T).T
 
         in_parallel(share, workers)
-        return y
+        return y_t.T

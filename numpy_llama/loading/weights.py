@@ -86,8 +86,8 @@ def load_weights(
     """The weights of a checkpoint as the model uses them.
 
     dtype: "float32" (the default) or "float64". A float32 file is used where it lies: its pages
-    are read when first touched. `stream`: the matrices of the layers stay in the file, and each is
-    expanded at every use; the values are the same, and sums may be taken in another order.
+    are read when first touched. `stream`: matrices stay in the file, and each is expanded at every
+    use; the values are the same, and sums may be taken in another order.
     """
     computed = numpy_dtype(dtype)
 
@@ -95,9 +95,9 @@ def load_weights(
         return to_device(load_tensor(checkpoint, name, computed))
 
     embeddings = load("tok_embeddings")
-    lm_head = embeddings if checkpoint.config.tied_head else load("lm_head")
     on_host = isinstance(embeddings, np.ndarray)
     matrix = partial(stored_matrix, checkpoint, dtype=computed) if on_host else load
+    head = matrix if stream else load
     layers = LayerStream(checkpoint.config, load, matrix)
 
     def kept(i: int) -> LayerWeights:
@@ -108,7 +108,7 @@ def load_weights(
         tok_embeddings=embeddings,
         layers=layers if stream else tuple(map(kept, range(len(layers)))),
         final_norm=load("final_norm"),
-        lm_head=lm_head,
+        lm_head=embeddings if checkpoint.config.tied_head else head("lm_head"),
     )
 
 
