@@ -93,7 +93,7 @@ def test_who_looks_at_the_taps_sees_the_model_s_own_stages():
     seen = []
     for one in (stored, texts):
         taps, cache = {}, one.new_cache(16)
-        one.forward(random_tokens(stored.config, 9), cache)
+        stored.forward(random_tokens(stored.config, 9), cache)
         one.forward([7], cache, tap=lambda name, array, taps=taps: taps.update({name: array}))
         seen.append(taps)
     assert list(seen[0]) == list(seen[1])
