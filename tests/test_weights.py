@@ -9,7 +9,8 @@ import pytest
 
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.convert import Target, convert
-from numpy_llama.loading.memory import free_memory, human, weight_memory
+from numpy_llama.loading.memory import AT_ONCE, free_memory, human, weight_memory
+from numpy_llama.loading.streamed_matrix import BLOCK, StreamedMatrix
 from numpy_llama.loading.weights import load_weights, model_of
 from numpy_llama.parameters import LayerWeights
 from tests.models import random_tensors, random_tokens, tiny_config
@@ -59,17 +60,39 @@ def test_a_streamed_layer_has_the_arrays_of_a_resident_one(tmp_path: Path) -> No
         _ = streamed[0].w_norm
 
 
-def test_a_streamed_forward_holds_less_than_a_matrix_at_a_time(tmp_path: Path) -> None:
-    """A model of 100 MB as float32, whose activations are negligible."""
-    config = dict(dim=512, hidden_dim=8192, n_layers=2, vocab_size=300, attention_bias=False)
-    checkpoint = open_checkpoint(write(tmp_path / "model", **config))
-    need = weight_memory(checkpoint.config)
+@pytest.mark.parametrize("dtype", ["bf16", "f32"])
+def test_a_streamed_forward_holds_no_more_than_is_said(tmp_path: Path, dtype: Target) -> None:
+    """A model of 220 MB as float32, whose activations are negligible."""
+    config = dict(dim=512, hidden_dim=8192, n_layers=2, vocab_size=30_000, attention_bias=False)
+    checkpoint = open_checkpoint(write(tmp_path / "model", dtype, **config))
+    halves = checkpoint.tensors if dtype == "bf16" else ()
+    need = weight_memory(checkpoint.config, halves=halves)
     tracemalloc.start()
     model = model_of(checkpoint, stream=True)
     model.forward([1, 2])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < need.streamed < need.resident / 5
+    assert peak < need.streamed + (1 << 20)
+    assert need.streamed < need.resident / (20 if dtype == "bf16" else 1)
+    assert AT_ONCE == 2 * BLOCK
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_embeddings_stay_in_the_file_too(tmp_path: Path, dtype: str, tied: bool) -> None:
+    checkpoint = open_checkpoint(write(tmp_path / "model", tied_head=tied))
+    resident, streamed = (load_weights(checkpoint, dtype, stream) for stream in (False, True))
+    for name in ("tok_embeddings", "lm_head"):
+        table, stored = getattr(resident, name), getattr(streamed, name)
+        assert isinstance(stored, StreamedMatrix) and stored.dtype == table.dtype
+        for ids in ([5, 0, 5], [], slice(2, 4)):
+            np.testing.assert_array_equal(stored[ids], table[ids])
+        np.testing.assert_array_equal(np.asarray(stored), table)
+        made = np.zeros((2, 3), stored.dtype, like=stored)
+        assert type(made) is np.ndarray and made.dtype == dtype and made.shape == (2, 3)
+        assert type(np.asarray([1, 2], like=stored)) is np.ndarray
+        np.testing.assert_array_equal(np.zeros_like(stored), 0 * table)
+    assert (streamed.lm_head is streamed.tok_embeddings) == tied
 
 
 def test_two_matrices_of_a_streamed_layer_can_be_held_at_once(tmp_path: Path) -> None:

@@ -43,11 +43,13 @@ def about_values(checkpoint: "Checkpoint") -> dict[str, Any]:
 def describe(path: Path, check: bool = False) -> dict[str, Any]:
     """Everything that `info` prints, as plain values; bytes are bytes."""
     from ..formats import open_checkpoint
-    from ..loading.memory import weight_memory
+    from ..loading.memory import HALVES, weight_memory
 
     checkpoint = open_checkpoint(path)
     config = checkpoint.config
     parameters = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
+    halves = {name for name, tensor in checkpoint.tensors.items() if tensor.dtype in HALVES}
+    need = weight_memory(config, halves=halves)
     return {
         "path": str(path),
         "format": checkpoint.format,
@@ -55,8 +57,8 @@ def describe(path: Path, check: bool = False) -> dict[str, Any]:
         "parameters": parameters,
         "dtypes": sorted({tensor.dtype for tensor in checkpoint.tensors.values()}),
         "bytes_stored": checkpoint.nbytes,
-        "bytes_resident": weight_memory(config).resident,  # as float32
-        "bytes_streamed": weight_memory(config).streamed,  # with --stream
+        "bytes_resident": need.resident,  # as float32
+        "bytes_streamed": need.streamed,  # with --stream
         "kv_cache_bytes_per_token": 2 * 4 * config.n_layers * config.n_kv_heads * config.head_dim,
         "tokenizer": about_tokenizer(path),
         **(about_values(checkpoint) if check else {}),

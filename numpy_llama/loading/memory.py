@@ -5,34 +5,45 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import LlamaConfig
+
+HALVES = ("BF16", "F16")  # as files name them
+AT_ONCE = 2 << 20  # values of such a matrix that a thread expands at a time: two blocks of it
 
 
 @dataclass(frozen=True)
 class Need:
     """Bytes of weights in memory, in the dtype of the computation.
 
-    resident: all of them. streamed, at most: what is outside of the blocks, their vectors, and one
-    matrix. A quantised one is expanded whole; one of 16-bit floats in parts, a head (not a tied
-    one) too, so that of those hardly more than the embeddings is in memory. A float32 file is
-    used where it lies, so that the system can take its part of `resident` back.
+    resident: all of them. streamed: all vectors, of a checkpoint's matrices of 16-bit floats what a
+    thread expands of them at a time, and of others those outside of the blocks, and one of a block,
+    which is expanded whole. A float32 file is used where it lies, so that the system can take its
+    part of both back.
     """
 
     resident: int
     streamed: int
 
 
-def weight_memory(config: LlamaConfig, itemsize: int = 4) -> Need:
-    """What running a model of this config needs; `itemsize` is 4 for float32, 8 for float64."""
+def weight_memory(config: LlamaConfig, itemsize: int = 4, halves: Collection[str] = ()) -> Need:
+    """What running a model of this config needs; `itemsize` is 4 for float32, 8 for float64.
+
+    halves: the names of its tensors that are stored as 16-bit floats.
+    """
     from ..formats.checkpoint import expected_shapes  # it brings NumPy: too soon for threads.py
 
-    sizes = [(name, math.prod(shape), len(shape)) for name, shape in expected_shapes(config)]
-    total = sum(size for _, size, _ in sizes)
-    matrices = [size for name, size, axes in sizes if name.startswith("layers.") and axes == 2]
-    return Need(itemsize * total, itemsize * (total - sum(matrices) + max(matrices)))
+    shapes = dict(expected_shapes(config))
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    matrices = {name for name, shape in shapes.items() if len(shape) == 2}
+    parts = matrices.intersection(halves)
+    whole = {name for name in matrices - parts if name.startswith("layers.")}
+    kept = sum(size for name, size in sizes.items() if name not in parts | whole)
+    expanded = [sizes[name] for name in whole] + [min(sizes[name], AT_ONCE) for name in parts]
+    return Need(itemsize * sum(sizes.values()), itemsize * (kept + max(expanded)))
 
 
 def linux_memory() -> int | None:

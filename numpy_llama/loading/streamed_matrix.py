@@ -30,7 +30,7 @@ def block_rows(x_rows: int, columns: int) -> int:
 
 
 class StreamedMatrix:
-    """A stored matrix (out, in) that is used as `x @ matrix.T`.
+    """A stored matrix (out, in) that is used as `x @ matrix.T`, or as a table: `matrix[ids]`.
 
     bits: as stored, "BF16" (in uint16) or "F16"; order: which row of it is each of ours. dtype:
     that of the computation. `np.asarray` gives all of it.
@@ -47,18 +47,26 @@ class StreamedMatrix:
         """What a product takes."""
         return Transposed(self)
 
-    def rows(self, first: int, last: int, buffer: np.ndarray) -> np.ndarray:
-        """Some of the rows, expanded: in `buffer`, float32, where it is float32 that is asked."""
-        rows = slice(first, last)
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Some of the rows: ids, or a slice."""
+        return self.rows(rows)
+
+    def rows(self, rows: Any, buffer: np.ndarray | None = None) -> np.ndarray:
+        """Those of a slice or of ids: in `buffer`, float32, where it is float32 that is asked."""
         bits = self.bits[rows if self.order is None else self.order[rows]]
-        out = buffer[: bits.size].reshape(bits.shape)
+        out = None if buffer is None else buffer[: bits.size].reshape(bits.shape)
         return TO_F32[self.stored](bits, out).astype(self.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("a streamed matrix has no array of which to give a view")
-        whole = self.rows(0, len(self.bits), np.empty(self.bits.size, np.float32))
+        whole = self[:]
         return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """An array made `like` this one is NumPy's own; other functions see all of it."""
+        seen = [np.asarray(each) if isinstance(each, StreamedMatrix) else each for each in args]
+        return function(*seen, **kwargs)
 
 
 class Transposed:
@@ -88,7 +96,7 @@ class Transposed:
             buffer = np.empty(min(2 * height, n) * columns, np.float32)
             for i in range(worker, len(firsts), workers):
                 first, last = firsts[i], lasts[i]
-                w = matrix.rows(first, last, buffer)
+                w = matrix.rows(slice(first, last), buffer)
                 y_t[first:last] = w @ x_t if few else (x @ w.T).T
 
         in_parallel(share, workers)

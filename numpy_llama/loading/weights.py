@@ -94,10 +94,11 @@ def load_weights(
     def load(name: str) -> np.ndarray:
         return to_device(load_tensor(checkpoint, name, computed))
 
-    embeddings = load("tok_embeddings")
-    on_host = isinstance(embeddings, np.ndarray)
+    gain = load("final_norm")
+    on_host = isinstance(gain, np.ndarray)
     matrix = partial(stored_matrix, checkpoint, dtype=computed) if on_host else load
-    head = matrix if stream else load
+    outer = matrix if stream else load
+    embeddings = outer("tok_embeddings")
     layers = LayerStream(checkpoint.config, load, matrix)
 
     def kept(i: int) -> LayerWeights:
@@ -107,8 +108,8 @@ def load_weights(
     return Weights(
         tok_embeddings=embeddings,
         layers=layers if stream else tuple(map(kept, range(len(layers)))),
-        final_norm=load("final_norm"),
-        lm_head=embeddings if checkpoint.config.tied_head else head("lm_head"),
+        final_norm=gain,
+        lm_head=embeddings if checkpoint.config.tied_head else outer("lm_head"),
     )
 
 

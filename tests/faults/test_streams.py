@@ -12,14 +12,14 @@ import pytest
 
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.convert import convert
-from numpy_llama.loading import parallel
+from numpy_llama.loading import parallel, streamed_matrix
 from numpy_llama.loading.threads import OWN
 from numpy_llama.loading.weights import model_of
 from numpy_llama.model import Llama
 from tests.models import random_tensors, random_tokens, tiny_config
 from tests.tiny import checkpoint_of
 
-CONFIG = tiny_config(hidden_dim=3 * 2**14)  # its matrices are more than one block
+CONFIG = tiny_config(hidden_dim=3 * 2**14)  # its matrices are more than one block of 2^18
 TOKENS = random_tokens(CONFIG, 9)
 
 
@@ -27,6 +27,7 @@ TOKENS = random_tokens(CONFIG, 9)
 def streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Llama:
     """A model whose layers stay in their file, which has run once, with two threads."""
     monkeypatch.setenv(OWN, "2")
+    monkeypatch.setattr(streamed_matrix, "BLOCK", 1 << 18)
     tensors = random_tensors(CONFIG, dtype=np.float32)
     convert(checkpoint_of(CONFIG, tensors), tmp_path / "model", "bf16")
     model = model_of(open_checkpoint(tmp_path / "model"), stream=True)
