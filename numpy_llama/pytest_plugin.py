@@ -74,13 +74,13 @@ class Golden:
         """Record the same prompt and the same taps anew, from the golden's model."""
         from .golden.record.record import record
         from .golden.record.source import path_of
-        from .loading.weights import load_model
+        from .loading.open import open_reference
         from .store.find import find_model
 
         old = self.bundle
         schedule, name = old.schedule, model or path_of(old.source, old.place)
         new = record(
-            load_model(find_model(name)),
+            open_reference(find_model(name)),
             schedule.tokens[: schedule.prompt],
             decode=len(schedule.tokens) - schedule.prompt,
             chunk=schedule.steps[0],

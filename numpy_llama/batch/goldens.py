@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ..errors import InputError, LlamaError
 from ..formats.storage.strict_json import parse_json, shown
-from ..text import TextModel, load
+from ..loading.open import open_reference
+from ..store.find import find_model
+from ..text import TextModel
 from .answers import Answer
 from .dispatch import processes, submitted
 
@@ -39,8 +41,9 @@ class Prompt:
 
 @lru_cache(maxsize=1)
 def opened(path: str) -> TextModel:
-    """The model of this process, all of it in memory."""
-    return load(path, stream=False)
+    """The model of this process."""
+    found = find_model(path)
+    return TextModel(open_reference(found), found)
 
 
 def record_one(how: Recording, one: Prompt) -> Answer:

@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from ..attention import attend_blocked
 from ..backend import open_device
 from ..config import LlamaConfig
 from ..formats import open_checkpoint
 from ..model import Llama
 from . import memory
-from .weights import Progress, model_of, numpy_dtype, untold
+from .weights import Progress, load_weights, model_of, numpy_dtype, untold
 
 Say = Callable[[str], None]
 
@@ -51,3 +52,16 @@ def open_llama(
     if stream is None:
         stream = backend.name == "cpu" and too_large(checkpoint.config, dtype, say)
     return model_of(checkpoint, dtype, stream, backend.to_device, progress)
+
+
+def open_reference(path: str | Path, say: Say = warn) -> Llama:
+    """The model that goldens are of, in float32: each of its weights is an array.
+
+    Where they would not fit in the free memory, those of the layers are made anew whenever they are
+    asked for, and `say` is told. Raises CheckpointError or ConfigError.
+    """
+    checkpoint = open_checkpoint(path)
+    stream = too_large(checkpoint.config, "float32", say)
+    return Llama(
+        checkpoint.config, load_weights(checkpoint, stream=stream, whole=True), attend_blocked
+    )

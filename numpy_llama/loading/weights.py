@@ -82,12 +82,14 @@ def load_weights(
     stream: bool = False,
     to_device: ToDevice = stay_on_host,
     progress: Progress = untold,
+    whole: bool = False,
 ) -> Weights:
     """The weights of a checkpoint as the model uses them.
 
     dtype: "float32" (the default) or "float64". A float32 file is used where it lies: its pages
     are read when first touched. `stream`: matrices stay in the file, and each is expanded at every
-    use; the values are the same, and sums may be taken in another order.
+    use; the values are the same, and sums may be taken in another order. Not so if `whole`: then
+    those of the layers are made as arrays whenever they are asked for, and the others are kept.
     """
     computed = numpy_dtype(dtype)
 
@@ -96,7 +98,8 @@ def load_weights(
 
     gain = load("final_norm")
     on_host = isinstance(gain, np.ndarray)
-    matrix = partial(stored_matrix, checkpoint, dtype=computed) if on_host else load
+    in_parts = on_host and not whole
+    matrix = partial(stored_matrix, checkpoint, dtype=computed) if in_parts else load
     outer = matrix if stream else load
     embeddings = outer("tok_embeddings")
     layers = LayerStream(checkpoint.config, load, matrix)

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from numpy_llama.errors import InputError, LlamaError, NumericError
+from numpy_llama.formats.convert import convert
+from numpy_llama.golden import CATALOGUE, as_text, check
 from numpy_llama.golden.record.bundle import Bundle, load
 from numpy_llama.golden.record.disk import signed
 from numpy_llama.golden.record.fingerprint import weights_sha256
@@ -30,12 +32,13 @@ from numpy_llama.golden.replay.precision import (
 )
 from numpy_llama.golden.replay.replay import run
 from numpy_llama.golden.replay.schedule import Schedule
+from numpy_llama.loading.open import open_reference
 from numpy_llama.loading.weights import load_model
 from numpy_llama.model import Llama
 from numpy_llama.taps import tap_names
 from tests.golden.recorded_bits import lawful, recorded_by_a_child, ulps_apart
-from tests.models import ROPES, random_model, random_tokens, tiny_config
-from tests.tiny import write_tiny_model
+from tests.models import ROPES, random_model, random_tensors, random_tokens, tiny_config
+from tests.tiny import checkpoint_of, write_tiny_model
 
 CONFIG = tiny_config(n_layers=2)
 MODEL = random_model(CONFIG, dtype=np.float32)
@@ -451,3 +454,27 @@ def test_saving_removes_no_file_that_is_not_its_own(golden: Bundle, tmp_path: Pa
     (tmp_path / "golden-v2.safetensors").write_bytes(b"a user's")
     golden.save(tmp_path)
     assert (tmp_path / "golden-v2.safetensors").read_bytes() == b"a user's"
+
+
+@pytest.mark.parametrize("stored", ["bf16", "f16", "f32"])
+def test_a_model_that_does_not_fit_is_recorded_and_judged_to_the_bit(tmp_path, monkeypatch, stored):
+    """Its matrices are made when they are asked for: the golden, and a diagnosis, are the same."""
+    tensors = random_tensors(CONFIG, dtype=np.float32)
+    convert(checkpoint_of(CONFIG, tensors), tmp_path / "model", stored)
+    ids, told, made = random_tokens(CONFIG, 7), [], {}
+    for name in ("resident", "streamed"):
+        if name == "streamed":
+            monkeypatch.setattr("numpy_llama.loading.memory.free_memory", lambda: 1000)
+        model = open_reference(tmp_path / "model", told.append)
+        assert isinstance(model.weights.layers, tuple) == (name == "resident")
+        bundle = record(model, ids, decode=2)
+        wrong = run(CATALOGUE["relu"].apply(model, bundle.schedule)[0], bundle.schedule, ["logits"])
+        found = check(bundle, {"logits": wrong["logits"].astype(np.float32)}, model=model)
+        made[name] = bundle, found
+    assert len(told) == 1 and "streaming the weights" in told[0]
+    (first, diagnosed), (second, again) = made.values()
+    for name, values in first.values.items():
+        np.testing.assert_array_equal(second.values[name], values)
+    for part in ("weights_sha256", "floors", "detectability", "schedule"):
+        assert getattr(second, part) == getattr(first, part)
+    assert as_text(again) == as_text(diagnosed) and "relu" in as_text(again)

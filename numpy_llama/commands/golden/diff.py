@@ -89,10 +89,10 @@ def floors_for(model: str, tokens: list[int] | None, a: "Candidate", b: "Candida
     """The truth of a model on the tokens of two dumps, and its floors at what they computed in."""
     from ...golden.diff.diff import needed
     from ...golden.diff.truth import floors_of
-    from ...loading.weights import load_model
+    from ...loading.open import open_reference
     from ...store.find import find_model
 
     ids: Any = tokens or a.tokens or b.tokens
     if not ids:
         raise InputError("neither of the two says on which tokens it was run: give --tokens")
-    return floors_of(load_model(find_model(model)), ids, *needed(a, b))
+    return floors_of(open_reference(find_model(model)), ids, *needed(a, b))

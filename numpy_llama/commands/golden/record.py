@@ -99,9 +99,12 @@ def record(
     text = read_prompt(prompt, None) if tokens is None else None
 
     from ...golden import record as record_golden
-    from ...text import load
+    from ...loading.open import open_reference
+    from ...store.find import find_model
+    from ...text import TextModel
 
-    m = load(model, stream=False)
+    path = find_model(model)
+    m = TextModel(open_reference(path), path)
     ids = m.ids_of(tokens or () if text is None else text)
     how |= {"text": text, "source": model or m.path.name}
     with telling("trying faults") as progress:

@@ -77,7 +77,9 @@ def overflow_told() -> Iterator[None]:
     where: list[str] = []
 
     def remember(message: Warning | str, category: Any, filename: str, *rest: Any) -> None:
-        if category is not RuntimeWarning:
+        if category is UserWarning:  # such as our own: a sentence for the user
+            print(message, file=sys.stderr)
+        elif category is not RuntimeWarning:
             show(message, category, filename, *rest)
         elif Path(filename).stem in MATHEMATICS and "overflow" in str(message):
             where.append(Path(filename).name)

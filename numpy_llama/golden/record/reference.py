@@ -1,7 +1,7 @@
 """Find the model that a golden was recorded from, and make sure that it is that one."""
 
 from ...errors import InputError
-from ...loading.weights import load_model
+from ...loading.open import open_reference
 from ...model import Llama
 from ...store.find import find_model
 from .bundle import Bundle
@@ -31,4 +31,4 @@ def load_reference(bundle: Bundle, source: str | None = None) -> Llama:
     name = source or path_of(bundle.source, bundle.place)
     if not name:
         raise InputError("the golden does not say which model it is of: name it with -m")
-    return check_model(bundle, load_model(find_model(name)), name)
+    return check_model(bundle, open_reference(find_model(name)), name)
