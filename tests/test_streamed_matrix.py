@@ -40,7 +40,8 @@ def test_a_product_is_that_of_the_whole_matrix(
 ) -> None:
     """Row counts that the blocks divide, that leave one row over, and less than a block.
 
-    In both orders, whichever is the faster one for this machine's kernel.
+    In both orders, whichever is the faster one for this machine's kernel; of float64, which is the
+    reference, always in that of a whole matrix.
     """
     monkeypatch.setattr("numpy_llama.loading.streamed_matrix.is_wide", lambda: wide)
     with_workers(monkeypatch, workers)
@@ -52,6 +53,8 @@ def test_a_product_is_that_of_the_whole_matrix(
             product = x @ matrix.T
             assert product.dtype == dtype and product.shape == (L, rows)
             np.testing.assert_array_equal(product, x @ values.T, f"{rows} rows, L = {L}")
+            turned = product.flags.f_contiguous and not product.flags.c_contiguous
+            assert turned == (wide and dtype == "float32" and L > 1 and rows > 1)
 
 
 @pytest.mark.parametrize("kind", ["BF16", "F16"])

@@ -53,6 +53,22 @@ def test_a_recorded_prompt_is_a_golden(tmp_path):
     assert np.array_equal(load(tmp_path / "h").values["logits"], bundle.values["logits"])
 
 
+def test_that_a_model_does_not_fit_is_said_in_a_sentence(tmp_path):
+    """Recording, and judging: no warning with the line of a program."""
+    model, wrong = str(folder() / "model"), str(tmp_path / "wrong.npy")
+    np.save(wrong, np.zeros((5, golden().config.vocab_size), np.float32))
+    record = ["record", "-m", model, "--tokens", "1,2,3", "--decode", "2", "--no-detect"]
+    for args in ([*record, "-o", str(tmp_path / "g")], ["check", str(tmp_path / "g"), wrong]):
+        code = (
+            "from numpy_llama.loading import memory; memory.free_memory = lambda: 1000\n"
+            f"from numpy_llama.commands import main; main({['golden', *args]})"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        said = [line for line in done.stderr.splitlines() if "streaming" in line]
+        assert len(said) == 1 and said[0].startswith("streaming the weights: as float32 they take")
+        assert "Warning" not in done.stderr and (tmp_path / "g").is_dir(), done.stderr
+
+
 def test_taps_are_chosen_by_pattern_and_faults_are_tried(tmp_path):
     ok("record", "-m", folder() / "model", "--tokens", "1,2,3", "--taps", "layers.*.q",
        "--taps", "embed", "-o", tmp_path / "g")  # fmt: skip
