@@ -20,7 +20,8 @@ QUICK := $(filter-out $(SLOW),$(wildcard tests/test_*.py)) tests/formats/test_sa
 
 # What could depend on the machine: on the kernel of the BLAS, and on its number of threads.
 MACHINE := tests/golden tests/test_model.py tests/test_attention.py tests/test_docs.py \
-  tests/test_smollm2.py
+  tests/test_smollm2.py tests/test_layout.py tests/test_wavefront.py tests/test_weights.py \
+  tests/test_streamed_matrix.py tests/faults/test_streams.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run model quick test check lint types oracle threads kernels package browser bench \

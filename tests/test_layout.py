@@ -1,6 +1,7 @@
 """Weights laid out for decoding: the same numbers, another order in memory, no other text."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy_llama.attention import attend, attend_blocked
 from numpy_llama.config import RopeScaling
 from numpy_llama.errors import InputError
 from numpy_llama.generation import generate
+from numpy_llama.loading.blas import has_avx512
 from numpy_llama.loading.fast import layout, one_token, reader
 from numpy_llama.loading.fast.layout import ForTexts, for_texts, joined, side_by_side, stretch
 from numpy_llama.loading.fast.one_token import attend_one
@@ -151,14 +153,28 @@ def test_a_prompt_has_the_logits_of_the_textbook(config, last_only, machine):
 
 
 def test_a_long_prompt_is_read_with_the_matrices_as_they_are(machine):
-    """From FEW tokens on the other order is slower."""
-    weights = model().weights
-    for tokens in (reader.FEW, reader.FEW + 1):
-        one = reader.reader(model(), tokens, None)
-        is_turned = isinstance(one.weights.layers[0].w_up, reader.Turned)
-        assert is_turned == one.few == (reader.is_wide() and tokens <= reader.FEW)
-        assert one.weights.layers[0].attn_norm is not None
-    assert type(weights.layers[0].w_up) is np.ndarray
+    """Of more than SHORT tokens the other order is slower."""
+    stored = model()
+    for tokens in (reader.SHORT, reader.SHORT + 1):
+        one = reader.reader(stored, tokens, None)
+        first = one.weights.layers[0]
+        is_turned = isinstance(first.w_up, reader.Turned)
+        assert is_turned == one.few == (reader.is_wide() and tokens <= reader.SHORT)
+        assert type(first.attn_norm) is np.ndarray
+    assert type(stored.weights.layers[0].w_up) is np.ndarray
+
+
+def test_rows_stay_in_large_models_where_the_processor_has_avx512(monkeypatch):
+    for has in (True, False):
+        monkeypatch.setattr(layout, "has_avx512", lambda has=has: has)
+        assert not layout.in_rows(layout.CACHED)
+        assert layout.in_rows(layout.CACHED + 1) == has
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="not Linux")
+def test_avx512_is_what_the_system_says():
+    flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
+    assert has_avx512() == {"avx512f", "avx512bw", "avx512dq", "avx512vl"}.issubset(flags)
 
 
 def test_of_the_last_block_the_other_tokens_are_left_out(monkeypatch):

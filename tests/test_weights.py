@@ -1,4 +1,4 @@
-"""Streamed weights: the same bits as resident ones, and no more of them in memory than is said."""
+"""Streamed weights: the same values as resident ones, and no more in memory than is said."""
 
 import dataclasses
 import tracemalloc
@@ -9,8 +9,8 @@ import pytest
 
 from numpy_llama.formats import open_checkpoint
 from numpy_llama.formats.convert import Target, convert
-from numpy_llama.loading.memory import AT_ONCE, free_memory, human, weight_memory
-from numpy_llama.loading.streamed_matrix import BLOCK, StreamedMatrix
+from numpy_llama.loading.memory import free_memory, human, weight_memory
+from numpy_llama.loading.streamed_matrix import StreamedMatrix
 from numpy_llama.loading.weights import load_weights, model_of
 from numpy_llama.parameters import LayerWeights
 from tests.models import random_tensors, random_tokens, tiny_config
@@ -60,21 +60,22 @@ def test_a_streamed_layer_has_the_arrays_of_a_resident_one(tmp_path: Path) -> No
         _ = streamed[0].w_norm
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "f32"])
-def test_a_streamed_forward_holds_no_more_than_is_said(tmp_path: Path, dtype: Target) -> None:
-    """A model of 220 MB as float32, whose activations are negligible."""
-    config = dict(dim=512, hidden_dim=8192, n_layers=2, vocab_size=30_000, attention_bias=False)
+@pytest.mark.parametrize("dtype", ["bf16", "f16"])
+@pytest.mark.parametrize("hidden_dim", [8192, 3 << 14])
+def test_a_streamed_forward_holds_no_more_than_is_said(
+    tmp_path: Path, dtype: Target, hidden_dim: int
+) -> None:
+    """A model of 100 to 350 MB as float32, whose activations are negligible."""
+    config = dict(dim=512, hidden_dim=hidden_dim, n_layers=2, vocab_size=9000, attention_bias=False)
     checkpoint = open_checkpoint(write(tmp_path / "model", dtype, **config))
-    halves = checkpoint.tensors if dtype == "bf16" else ()
-    need = weight_memory(checkpoint.config, halves=halves)
+    need = weight_memory(checkpoint.config, halves=checkpoint.tensors)
     tracemalloc.start()
     model = model_of(checkpoint, stream=True)
-    model.forward([1, 2])
+    model.forward([1])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < need.streamed + (1 << 20)
-    assert need.streamed < need.resident / (20 if dtype == "bf16" else 1)
-    assert AT_ONCE == 2 * BLOCK
+    assert need.streamed / 3 < peak < need.streamed + (2 << 20)
+    assert need.streamed < need.resident / 8
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -92,6 +93,8 @@ def test_the_embeddings_stay_in_the_file_too(tmp_path: Path, dtype: str, tied: b
         assert type(made) is np.ndarray and made.dtype == dtype and made.shape == (2, 3)
         assert type(np.asarray([1, 2], like=stored)) is np.ndarray
         np.testing.assert_array_equal(np.zeros_like(stored), 0 * table)
+        np.testing.assert_array_equal(np.concatenate([stored, stored]), [*table, *table])
+        np.testing.assert_array_equal(np.sum(a=stored, axis=(0, 1)), np.sum(table, axis=(0, 1)))
     assert (streamed.lm_head is streamed.tok_embeddings) == tied
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from ..errors import InputError, LlamaError
 from ..formats.storage.strict_json import parse_json, shown
 from ..loading.open import open_reference
-from ..store.find import find_model
 from ..text import TextModel
 from .answers import Answer
 from .dispatch import processes, submitted
@@ -29,6 +28,7 @@ class Recording:
     chunk: int | None = None
     taps: tuple[str, ...] = ("all",)
     detect: bool = True
+    stream: bool = False  # whether the model is too large for the memory
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,16 @@ class Prompt:
 
 
 @lru_cache(maxsize=1)
-def opened(path: str) -> TextModel:
+def opened(path: str, stream: bool) -> TextModel:
     """The model of this process."""
-    found = find_model(path)
-    return TextModel(open_reference(found), found)
+    return TextModel(open_reference(path, stream), Path(path))
 
 
 def record_one(how: Recording, one: Prompt) -> Answer:
     """Record one golden, or say why it cannot be."""
     from ..golden import record
 
-    m = opened(how.path)
+    m = opened(how.path, how.stream)
     text = one.prompt if isinstance(one.prompt, str) else None
     try:
         ids = m.ids_of(one.prompt)

@@ -43,12 +43,13 @@ def about_values(checkpoint: "Checkpoint") -> dict[str, Any]:
 def describe(path: Path, check: bool = False) -> dict[str, Any]:
     """Everything that `info` prints, as plain values; bytes are bytes."""
     from ..formats import open_checkpoint
-    from ..loading.memory import HALVES, weight_memory
+    from ..loading.memory import weight_memory
+    from ..loading.streamed_matrix import TO_F32
 
     checkpoint = open_checkpoint(path)
     config = checkpoint.config
     parameters = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
-    halves = {name for name, tensor in checkpoint.tensors.items() if tensor.dtype in HALVES}
+    halves = {name for name, tensor in checkpoint.tensors.items() if tensor.dtype in TO_F32}
     need = weight_memory(config, halves=halves)
     return {
         "path": str(path),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, LlamaError
+from ..loading.weights import in_arrays
 from ..model import Llama
 from ..wording import did_you_mean
 from .candidate.candidate import Candidate
@@ -30,7 +31,7 @@ def find_reference(golden: Bundle, model: Llama | str | Path | None) -> Llama | 
     Raises LlamaError where `model` is named and is not there, or is another.
     """
     if isinstance(model, Llama):
-        return model
+        return in_arrays(model)
     try:
         return load_reference(golden, None if model is None else str(model))
     except LlamaError as error:

@@ -1,6 +1,7 @@
 """Layers that stay in their file: each matrix is read when it is used, and then forgotten."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import overload
 
 from ..backend import Array
@@ -14,46 +15,58 @@ Load = Callable[[str], Array]  # a tensor by its name, in memory
 class StreamedLayer(LayerWeights):
     """One block whose matrices are read when they are asked for, each time, and not kept."""
 
-    stream: "LayerStream"
-    prefix: str
+    matrices: Mapping[str, Callable[[], Array]]
 
-    def __init__(self, stream: "LayerStream", prefix: str):
-        vectors = [name for name, shape in stream.shapes.items() if len(shape) == 1]
-        loaded = {name: stream.load(prefix + name) for name in vectors}
-        vars(self).update(loaded, stream=stream, prefix=prefix)  # a frozen class has no other way
+    def __init__(self, vectors: Mapping[str, Array], matrices: Mapping[str, Callable[[], Array]]):
+        vars(self).update(vectors, matrices=matrices)  # a frozen class has no other way
 
     def __getattr__(self, name: str) -> Array:
         """What `__init__` did not set: a matrix, or nothing that a block has."""
-        stream: LayerStream | None = vars(self).get("stream")
-        if stream is None or name not in stream.shapes:
+        read = vars(self).get("matrices", {}).get(name)
+        if read is None:
             raise AttributeError(name)
-        return stream.matrix(self.prefix + name)
-
-    def kept(self) -> LayerWeights:
-        """The same block, all of it in memory."""
-        names = self.stream.shapes
-        return LayerWeights(**{n: self.stream.load(self.prefix + n) for n in names})
+        array: Array = read()
+        return array
 
 
 class LayerStream(Sequence[LayerWeights]):
-    """The layers of a checkpoint as a sequence that keeps none of them."""
+    """The layers of a checkpoint as a sequence that keeps none of them.
 
-    def __init__(self, config: LlamaConfig, load: Load, matrix: Load):
+    matrix: what gives a matrix for the time of one use: it may stay in the file. None: a layer is
+    one of arrays, made whenever it is asked for.
+    """
+
+    def __init__(self, config: LlamaConfig, load: Load, matrix: Load | None):
+        self.config = config
         self.load = load
-        self.matrix = matrix  # the same for the time of one use: it may stay in the file
+        self.matrix = matrix
         self.n_layers = config.n_layers
         self.shapes = layer_shapes(config)
+
+    def kept(self, i: int) -> LayerWeights:
+        """One block, all of it in memory."""
+        return LayerWeights(**{n: self.load(f"layers.{i}.{n}") for n in self.shapes})
+
+    def in_arrays(self) -> "LayerStream":
+        """The same layers, each of arrays."""
+        return LayerStream(self.config, self.load, None)
 
     def __len__(self) -> int:
         return self.n_layers
 
     @overload
-    def __getitem__(self, i: int) -> StreamedLayer: ...
+    def __getitem__(self, i: int) -> LayerWeights: ...
     @overload
-    def __getitem__(self, i: slice) -> tuple[StreamedLayer, ...]: ...
-    def __getitem__(self, i: int | slice) -> StreamedLayer | tuple[StreamedLayer, ...]:
+    def __getitem__(self, i: slice) -> tuple[LayerWeights, ...]: ...
+    def __getitem__(self, i: int | slice) -> LayerWeights | tuple[LayerWeights, ...]:
         if isinstance(i, slice):
             return tuple(self[j] for j in range(*i.indices(len(self))))
         if not -len(self) <= i < len(self):
             raise IndexError(i)  # what ends a `for` over a sequence
-        return StreamedLayer(self, f"layers.{i % len(self)}.")
+        i %= len(self)
+        if self.matrix is None:
+            return self.kept(i)
+        names = {name: f"layers.{i}.{name}" for name in self.shapes}
+        vectors = {n: self.load(full) for n, full in names.items() if len(self.shapes[n]) == 1}
+        matrices = {n: partial(self.matrix, names[n]) for n in names if n not in vectors}
+        return StreamedLayer(vectors, matrices)

@@ -11,18 +11,16 @@ from pathlib import Path
 
 from ..config import LlamaConfig
 
-HALVES = ("BF16", "F16")  # as files name them
-AT_ONCE = 2 << 20  # values of such a matrix that a thread expands at a time: two blocks of it
-
 
 @dataclass(frozen=True)
 class Need:
     """Bytes of weights in memory, in the dtype of the computation.
 
-    resident: all of them. streamed: all vectors, of a checkpoint's matrices of 16-bit floats what a
-    thread expands of them at a time, and of others those outside of the blocks, and one of a block,
-    which is expanded whole. A float32 file is used where it lies, so that the system can take its
-    part of both back.
+    resident: all of them. streamed: all vectors; the matrices outside of the blocks, and one of a
+    block, which is expanded whole. Of matrices that are stored as 16-bit floats it is what a thread
+    expands of the largest at a time, for one token.
+
+    A float32 file is used where it lies, and the system can take the memory back.
     """
 
     resident: int
@@ -34,7 +32,8 @@ def weight_memory(config: LlamaConfig, itemsize: int = 4, halves: Collection[str
 
     halves: the names of its tensors that are stored as 16-bit floats.
     """
-    from ..formats.checkpoint import expected_shapes  # it brings NumPy: too soon for threads.py
+    from ..formats.checkpoint import expected_shapes  # they bring NumPy: too soon for threads.py
+    from .streamed_matrix import block_rows
 
     shapes = dict(expected_shapes(config))
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
@@ -42,8 +41,10 @@ def weight_memory(config: LlamaConfig, itemsize: int = 4, halves: Collection[str
     parts = matrices.intersection(halves)
     whole = {name for name in matrices - parts if name.startswith("layers.")}
     kept = sum(size for name, size in sizes.items() if name not in parts | whole)
-    expanded = [sizes[name] for name in whole] + [min(sizes[name], AT_ONCE) for name in parts]
-    return Need(itemsize * sum(sizes.values()), itemsize * (kept + max(expanded)))
+    columns = {name: shapes[name][1] for name in parts}
+    blocks = [min(sizes[name], 2 * block_rows(1, n) * n) for name, n in columns.items()]
+    largest = max([sizes[name] for name in whole] + blocks)
+    return Need(itemsize * sum(sizes.values()), itemsize * (kept + largest))
 
 
 def linux_memory() -> int | None:

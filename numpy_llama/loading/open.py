@@ -4,20 +4,23 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from ..attention import attend_blocked
 from ..backend import open_device
 from ..config import LlamaConfig
 from ..formats import open_checkpoint
 from ..model import Llama
 from . import memory
-from .weights import Progress, load_weights, model_of, numpy_dtype, untold
+from .weights import Progress, in_arrays, model_of, numpy_dtype, untold
 
 Say = Callable[[str], None]
 
 
+class Told(UserWarning):
+    """A sentence for the user of a library: something that they did not ask for."""
+
+
 def warn(line: str) -> None:
-    """Tell the user of a library something that they did not ask for."""
-    warnings.warn(line, stacklevel=2)
+    """Tell it."""
+    warnings.warn(line, Told, stacklevel=2)
 
 
 def too_large(config: LlamaConfig, dtype: str, say: Say) -> bool:
@@ -54,14 +57,10 @@ def open_llama(
     return model_of(checkpoint, dtype, stream, backend.to_device, progress)
 
 
-def open_reference(path: str | Path, say: Say = warn) -> Llama:
+def open_reference(path: str | Path, stream: bool | None = None, say: Say = warn) -> Llama:
     """The model that goldens are of, in float32: each of its weights is an array.
 
-    Where they would not fit in the free memory, those of the layers are made anew whenever they are
-    asked for, and `say` is told. Raises CheckpointError or ConfigError.
+    stream: make those of a layer anew whenever it is asked for; None does so where all would not
+    fit in the free memory, and tells `say`. Raises CheckpointError or ConfigError.
     """
-    checkpoint = open_checkpoint(path)
-    stream = too_large(checkpoint.config, "float32", say)
-    return Llama(
-        checkpoint.config, load_weights(checkpoint, stream=stream, whole=True), attend_blocked
-    )
+    return in_arrays(open_llama(path, stream=stream, say=say))

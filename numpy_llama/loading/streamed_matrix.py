@@ -1,8 +1,8 @@
 """A matrix that stays in its file as 16-bit floats: a product expands it a block of rows at a time.
 
-A block fits in the processor's cache, where it is expanded and multiplied at once; the whole matrix
-would be written to memory, and read back. The blocks are shared among threads, where the BLAS has
-one (see threads.py). The result is that of the whole matrix, but for rounding.
+A block stays in the processor's cache, where it is expanded and multiplied at once; the whole
+matrix would be written to memory, and read back. The blocks are shared among threads, where the
+BLAS has one (see threads.py). The result is that of the whole matrix, but for rounding.
 """
 
 from typing import Any
@@ -27,6 +27,13 @@ FEW = 128  # rows of x, up to which OpenBLAS's kernels for AVX-512 are faster fo
 def block_rows(x_rows: int, columns: int) -> int:
     """How many rows of a matrix are expanded at a time."""
     return EDGE * -(-max(-(-BLOCK // columns), min(x_rows, MOST)) // EDGE)
+
+
+def seen(argument: Any) -> Any:
+    """An argument of a function of NumPy, streamed matrices in it as arrays."""
+    if isinstance(argument, list | tuple):
+        return type(argument)(map(seen, argument))
+    return np.asarray(argument) if isinstance(argument, StreamedMatrix) else argument
 
 
 class StreamedMatrix:
@@ -65,8 +72,7 @@ class StreamedMatrix:
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """An array made `like` this one is NumPy's own; other functions see all of it."""
-        seen = [np.asarray(each) if isinstance(each, StreamedMatrix) else each for each in args]
-        return function(*seen, **kwargs)
+        return function(*seen(args), **{name: seen(value) for name, value in kwargs.items()})
 
 
 class Transposed:
@@ -88,7 +94,7 @@ class Transposed:
         lasts = [*firsts[1:], n]
         workers = min(own_threads(), len(firsts))
         few = 1 < len(x) <= FEW and x.dtype == matrix.dtype == np.float32 and is_wide()
-        x_t = np.ascontiguousarray(x.T) if few else x.T
+        x_t = np.ascontiguousarray(x.T) if few else None
         y_t = np.empty((n, len(x)), np.result_type(x, matrix.dtype), order="C" if few else "F")
 
         def share(worker: int) -> None:

@@ -1,6 +1,7 @@
 """From a checkpoint's stored tensors to the model's arrays: all at once, or one layer at a time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def load_tensor(checkpoint: Checkpoint, name: str, dtype: np.dtype) -> np.ndarra
 
 
 def stored_matrix(checkpoint: Checkpoint, name: str, dtype: np.dtype) -> Any:
-    """The same of a matrix for `x @ w.T` alone: one of 16-bit floats stays in the file."""
+    """The same of a matrix, for a product or a table: one of 16-bit floats stays in the file."""
     tensor: StoredTensor = checkpoint.tensors[name]
     if tensor.dtype not in TO_F32:
         return load_tensor(checkpoint, name, dtype)
@@ -82,14 +83,12 @@ def load_weights(
     stream: bool = False,
     to_device: ToDevice = stay_on_host,
     progress: Progress = untold,
-    whole: bool = False,
 ) -> Weights:
     """The weights of a checkpoint as the model uses them.
 
     dtype: "float32" (the default) or "float64". A float32 file is used where it lies: its pages
     are read when first touched. `stream`: matrices stay in the file, and each is expanded at every
-    use; the values are the same, and sums may be taken in another order. Not so if `whole`: then
-    those of the layers are made as arrays whenever they are asked for, and the others are kept.
+    use; the values are the same, and sums may be taken in another order.
     """
     computed = numpy_dtype(dtype)
 
@@ -98,15 +97,14 @@ def load_weights(
 
     gain = load("final_norm")
     on_host = isinstance(gain, np.ndarray)
-    in_parts = on_host and not whole
-    matrix = partial(stored_matrix, checkpoint, dtype=computed) if in_parts else load
+    matrix = partial(stored_matrix, checkpoint, dtype=computed) if on_host else load
     outer = matrix if stream else load
     embeddings = outer("tok_embeddings")
     layers = LayerStream(checkpoint.config, load, matrix)
 
     def kept(i: int) -> LayerWeights:
         progress(i, len(layers))
-        return layers[i].kept()
+        return layers.kept(i)
 
     return Weights(
         tok_embeddings=embeddings,
@@ -139,3 +137,18 @@ def load_model(
     Raises CheckpointError or ConfigError where the files are not a whole, well-formed Llama.
     """
     return model_of(open_checkpoint(Path(source)), dtype, stream, to_device)
+
+
+def in_arrays(model: Llama) -> Llama:
+    """The same model, each of its weights an array of NumPy, as goldens need them.
+
+    Where it is streamed, those of a layer are made anew whenever it is asked for.
+    """
+    w = model.weights
+    if not isinstance(w.layers, LayerStream):
+        return model
+    table, head = w.tok_embeddings, w.lm_head
+    arrays = {id(a): np.asarray(a) if isinstance(a, StreamedMatrix) else a for a in (table, head)}
+    layers = w.layers.in_arrays()
+    weights = replace(w, tok_embeddings=arrays[id(table)], layers=layers, lm_head=arrays[id(head)])
+    return replace(model, weights=weights)

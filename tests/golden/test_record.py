@@ -15,6 +15,7 @@ import pytest
 from numpy_llama.errors import InputError, LlamaError, NumericError
 from numpy_llama.formats.convert import convert
 from numpy_llama.golden import CATALOGUE, as_text, check
+from numpy_llama.golden.faults.place import Place, localised
 from numpy_llama.golden.record.bundle import Bundle, load
 from numpy_llama.golden.record.disk import signed
 from numpy_llama.golden.record.fingerprint import weights_sha256
@@ -458,23 +459,31 @@ def test_saving_removes_no_file_that_is_not_its_own(golden: Bundle, tmp_path: Pa
 
 @pytest.mark.parametrize("stored", ["bf16", "f16", "f32"])
 def test_a_model_that_does_not_fit_is_recorded_and_judged_to_the_bit(tmp_path, monkeypatch, stored):
-    """Its matrices are made when they are asked for: the golden, and a diagnosis, are the same."""
+    """Its matrices are made when they are asked for: the golden, and a diagnosis, are the same.
+
+    Also of one that was opened for texts, whose matrices stay in the file.
+    """
     tensors = random_tensors(CONFIG, dtype=np.float32)
     convert(checkpoint_of(CONFIG, tensors), tmp_path / "model", stored)
-    ids, told, made = random_tokens(CONFIG, 7), [], {}
-    for name in ("resident", "streamed"):
-        if name == "streamed":
-            monkeypatch.setattr("numpy_llama.loading.memory.free_memory", lambda: 1000)
-        model = open_reference(tmp_path / "model", told.append)
-        assert isinstance(model.weights.layers, tuple) == (name == "resident")
-        bundle = record(model, ids, decode=2)
-        wrong = run(CATALOGUE["relu"].apply(model, bundle.schedule)[0], bundle.schedule, ["logits"])
-        found = check(bundle, {"logits": wrong["logits"].astype(np.float32)}, model=model)
-        made[name] = bundle, found
+    ids, told = random_tokens(CONFIG, 7), []
+    resident = open_reference(tmp_path / "model", say=told.append)
+    assert isinstance(resident.weights.layers, tuple) and not told
+    monkeypatch.setattr("numpy_llama.loading.memory.free_memory", lambda: 1000)
+    reference = open_reference(tmp_path / "model", say=told.append)
+    assert not isinstance(reference.weights.layers, tuple)
     assert len(told) == 1 and "streaming the weights" in told[0]
-    (first, diagnosed), (second, again) = made.values()
-    for name, values in first.values.items():
-        np.testing.assert_array_equal(second.values[name], values)
-    for part in ("weights_sha256", "floors", "detectability", "schedule"):
-        assert getattr(second, part) == getattr(first, part)
-    assert as_text(again) == as_text(diagnosed) and "relu" in as_text(again)
+    for_texts = load_model(tmp_path / "model", stream=True)
+
+    golden = record(resident, ids, decode=2)
+    for streamed in (reference, for_texts):
+        again = record(streamed, ids, decode=2)
+        for name, values in golden.values.items():
+            np.testing.assert_array_equal(again.values[name], values)
+        for part in ("weights_sha256", "floors", "detectability", "schedule"):
+            assert getattr(again, part) == getattr(golden, part)
+    faults = [CATALOGUE["relu"], *(localised(CATALOGUE["relu"], Place(layer=i)) for i in (0, 1))]
+    for fault in [*faults, localised(CATALOGUE["wq-zero"], Place(layer=0))]:
+        wrong, schedule = fault.apply(resident, golden.schedule)
+        logits = {"logits": run(wrong, schedule, ["logits"])["logits"].astype(np.float32)}
+        said = [as_text(check(golden, logits, model=m)) for m in (resident, reference, for_texts)]
+        assert said[0] == said[1] == said[2] and fault.id in said[0]

@@ -104,7 +104,7 @@ def record(
     from ...text import TextModel
 
     path = find_model(model)
-    m = TextModel(open_reference(path), path)
+    m = TextModel(open_reference(path, say=say), path)
     ids = m.ids_of(tokens or () if text is None else text)
     how |= {"text": text, "source": model or m.path.name}
     with telling("trying faults") as progress:
@@ -112,6 +112,11 @@ def record(
     bundle.save(output)
     rows = f"{len(bundle.schedule.tokens)} rows, {len(ids)} of them the prompt"
     click.echo(f"wrote {output}: {len(bundle.values)} taps of {rows}", err=True)
+
+
+def say(line: str) -> None:
+    """Tell the user what they did not ask for."""
+    click.echo(line, err=True)
 
 
 def record_batch(
@@ -124,12 +129,15 @@ def record_batch(
 ) -> None:
     """A golden for each line, and a line on stderr for each that could not be recorded."""
     from ...batch.goldens import Recording, parse_prompts, record_all
+    from ...formats import open_checkpoint
+    from ...loading.open import too_large
     from ...store.find import find_model
 
     prompts = parse_prompts(lines)
     path = find_model(model).resolve()
     output.mkdir(parents=True, exist_ok=True)
-    setup = Recording(str(path), model or path.name, str(output.resolve()), **how)
+    stream = too_large(open_checkpoint(path).config, "float32", say)
+    setup = Recording(str(path), model or path.name, str(output.resolve()), stream=stream, **how)
     wrong = 0
     with dask_executor(dask) as executor, progress_bar("recording") as progress:
         for done, answer in enumerate(record_all(setup, prompts, executor, jobs)):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import InputError, NumericError
+from ...loading.weights import in_arrays
 from ...model import Llama
 from ...taps import tap_names
 from ...tokens import check_tokens
@@ -115,6 +116,7 @@ def record(
     """
     wanted = select_taps(model.config.n_layers, taps)
     check_tokens(prompt, model.config)
+    model = in_arrays(model)
     schedule, truth = run_truth(model, Schedule.of(prompt, chunk=chunk), decode, wanted)
     measured = {dtype: measure_floors(model, schedule, truth, dtype) for dtype in MEASURED}
     bundle = Bundle(

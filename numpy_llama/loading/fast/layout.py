@@ -2,8 +2,8 @@
 
 To decode is to read every matrix once for each token: it is as fast as that is read. So for texts
 all matrices are copied once into one stretch of memory, in the order of their use, those of one
-input side by side. The system gives a long stretch in large pages, and reading runs on from one
-matrix into the next.
+input side by side. Reading runs on from one matrix into the next, and Linux gives a long stretch
+in large pages.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -35,9 +35,9 @@ Layer = tuple[np.ndarray, np.ndarray | None]  # a matrix (out, in), and its bias
 def in_rows(nbytes: int) -> bool:
     """Whether matrices of a model of so many bytes are read faster row after row, as stored.
 
-    Else those with more rows than columns are, column after column. Measured, decoding SmolLM2:
-    1.1 times as fast in rows on a processor with AVX-512 (AMD's Zen 5), where a model that its
-    cache holds is 1.2 times as slow; and up to 1.4 times as slow on one without (Zen 3).
+    If not, a matrix with more rows than columns is kept column after column. Measured, decoding
+    SmolLM2: 1.1 times as fast in rows on a processor with AVX-512 (AMD's Zen 5), where a model that
+    its cache holds is 1.2 times as slow; and up to 1.4 times as slow on one without (Zen 3).
     """
     return nbytes > CACHED and has_avx512()
 

@@ -64,8 +64,8 @@ def attend_one(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Vector:
     """`attend` of a single query: the product of keys with one vector after the other.
 
     For the few queries of a group at once, the BLAS would first copy the keys into an order of its
-    own, which takes longer than to multiply them; so too the values, but for its kernels for
-    AVX-512. q: (H, hd); k, v: (K, S, hd); returns (H·hd,).
+    own, which takes longer than to multiply them. The same holds for the values, except with
+    OpenBLAS's kernels for AVX-512. q: (H, hd); k, v: (K, S, hd); returns (H·hd,).
     """
     K, _, hd = k.shape
     grouped = (q / q.dtype.type(math.sqrt(hd))).reshape(K, -1, hd, 1)  # (K, G, hd, 1)

@@ -120,7 +120,7 @@ class InParts(Llama):
         return read_in_parts(self, ids, cache, last_only, parts)
 
     def whole(self, tokens: int, last_only: bool) -> Llama:
-        """The model to read so many tokens with, in one."""
+        """The model to read so many tokens with, in one part."""
         return Llama(self.config, self.weights, self.attention)
 
 
