@@ -1,5 +1,6 @@
 """`llama-np chat` and `generate --chat`, piped and at a terminal."""
 
+import codecs
 import json
 import os
 import signal
@@ -249,6 +250,8 @@ class Terminal:
         os.close(slave)
         os.set_blocking(self.master, False)
         self.seen = ""
+        # A read may end within a letter.
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def __enter__(self):
         return self
@@ -261,7 +264,7 @@ class Terminal:
 
     def read(self) -> None:
         try:
-            self.seen += os.read(self.master, 65536).decode("utf-8", "replace")
+            self.seen += self.decoder.decode(os.read(self.master, 65536))
         except (BlockingIOError, OSError):
             time.sleep(0.02)
 
