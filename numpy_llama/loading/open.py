@@ -19,7 +19,7 @@ class Told(UserWarning):
 
 
 def warn(line: str) -> None:
-    """Tell it."""
+    """Tell the user of a library; commands print the sentence instead."""
     warnings.warn(line, Told, stacklevel=2)
 
 

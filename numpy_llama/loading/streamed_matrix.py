@@ -29,10 +29,10 @@ def block_rows(x_rows: int, columns: int) -> int:
     return EDGE * -(-max(-(-BLOCK // columns), min(x_rows, MOST)) // EDGE)
 
 
-def seen(argument: Any) -> Any:
+def in_full(argument: Any) -> Any:
     """An argument of a function of NumPy, streamed matrices in it as arrays."""
     if isinstance(argument, list | tuple):
-        return type(argument)(map(seen, argument))
+        return type(argument)(map(in_full, argument))
     return np.asarray(argument) if isinstance(argument, StreamedMatrix) else argument
 
 
@@ -72,7 +72,7 @@ class StreamedMatrix:
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """An array made `like` this one is NumPy's own; other functions see all of it."""
-        return function(*seen(args), **{name: seen(value) for name, value in kwargs.items()})
+        return function(*in_full(args), **{name: in_full(value) for name, value in kwargs.items()})
 
 
 class Transposed:

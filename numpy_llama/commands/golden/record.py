@@ -135,8 +135,8 @@ def record_batch(
 
     prompts = parse_prompts(lines)
     path = find_model(model).resolve()
-    output.mkdir(parents=True, exist_ok=True)
     stream = too_large(open_checkpoint(path).config, "float32", say)
+    output.mkdir(parents=True, exist_ok=True)
     setup = Recording(str(path), model or path.name, str(output.resolve()), stream=stream, **how)
     wrong = 0
     with dask_executor(dask) as executor, progress_bar("recording") as progress:
